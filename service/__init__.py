@@ -1,0 +1,1 @@
+"""The HTTP service: bundles in, label sets out."""

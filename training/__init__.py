@@ -1,0 +1,1 @@
+"""Training: data, losses, the loop and the export to a bundle."""
