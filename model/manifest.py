@@ -1,0 +1,100 @@
+"""What `bundle.json` says: the one description of a model that training writes and serving reads.
+
+This module knows neither files nor sessions; `model/bundle.py` reads and writes, `model/session.py` runs.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class _Frozen(BaseModel):
+    # A key that nobody reads is a promise that nobody keeps: refuse it rather than ignore it.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImagePreprocessing(_Frozen):
+    """Encoded picture -> uint8 `[height, width, 3]`; cast, mean and std live in the graph."""
+
+    kind: Literal["image"] = "image"
+    height: int = Field(ge=1, le=4096)
+    width: int = Field(ge=1, le=4096)
+    resize: Literal["stretch", "letterbox"] = "letterbox"
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    # libjpeg-turbo may decode at 1/2, 1/4 or 1/8 of the size before the resize: faster, slightly other pixels.
+    jpeg_scaled_decode: bool = True
+
+
+class TextPreprocessing(_Frozen):
+    """Text -> int64 token ids `[length]`, truncated, padded only to the longest text of a batch."""
+
+    kind: Literal["text"] = "text"
+    tokenizer: Literal["tokenizer.json"] = "tokenizer.json"
+    max_length: int = Field(ge=2, le=8192)
+    pad_id: int = Field(ge=0)
+
+
+Preprocessing = Annotated[ImagePreprocessing | TextPreprocessing, Field(discriminator="kind")]
+
+
+class SparsityPolicy(_Frozen):
+    """How the model decides the sparsity of an answer when the caller does not (SPEC 2)."""
+
+    policy: Literal["predicted_count", "fixed_count", "fixed_rate"]
+    label_count: int | None = Field(default=None, ge=0)
+    sparsity_rate: float | None = Field(default=None, ge=0, le=1)
+    # Largest number of labels that the count head can predict; None where there is no count head.
+    max_label_count: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> "SparsityPolicy":
+        needs = {"predicted_count": "max_label_count", "fixed_count": "label_count", "fixed_rate": "sparsity_rate"}
+        name = needs[self.policy]
+        if getattr(self, name) is None:
+            raise ValueError(f"the policy {self.policy} needs {name}, got none")
+        return self
+
+
+class TensorSpec(_Frozen):
+    """One input or output of the graph; a dimension is a size, or a name where it varies."""
+
+    name: str
+    dtype: Literal["uint8", "int64", "float32", "float64"]
+    shape: tuple[int | str, ...]
+
+
+class Provenance(_Frozen):
+    """Where a model comes from, so that it can be made again."""
+
+    data_set: str
+    data_license: str = ""
+    recipe: str
+    seed: int
+    created: str
+    git_commit: str = ""
+    packages: dict[str, str] = Field(default_factory=dict)
+
+
+class Manifest(_Frozen):
+    """`bundle.json`, whole."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    task: Literal["multi_label"] = "multi_label"
+    labels: tuple[str, ...] = Field(min_length=1)
+    preprocessing: Preprocessing
+    sparsity: SparsityPolicy
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    metrics: dict[str, float] = Field(default_factory=dict)
+    provenance: Provenance
+    files: dict[str, str] = Field(description="sha256 in hex of every other file of the bundle, by its name")
+
+    @model_validator(mode="after")
+    def _labels_are_distinct(self) -> "Manifest":
+        if len(set(self.labels)) != len(self.labels):
+            repeated = sorted({label for label in self.labels if self.labels.count(label) > 1})
+            raise ValueError(f"labels must be distinct, got {repeated} more than once")
+        return self

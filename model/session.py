@@ -1,0 +1,181 @@
+"""An onnxruntime session over a bundle: a batch of arrays in, one sparse row of probabilities for each out.
+
+Knows nothing of pictures, texts or label names: `model/preprocess` makes the arrays, `model/labels.py` names them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from model.bundle import GRAPH, Bundle, GraphMismatch
+from model.errors import LabelsetError
+from model.labels import SparseRow
+from model.sparse_softmax import native
+
+Device = Literal["auto", "cpu", "cuda"]
+
+_SPARSE_OUTPUTS = ("label_index", "label_probability", "row_offset", "sparsity_rate")
+
+
+class DeviceUnavailable(LabelsetError):
+    """The device that was asked for is not to be had."""
+
+    code = "device_unavailable"
+
+
+class InvalidSparsity(LabelsetError):
+    """A wish for sparsity that has no meaning for this model."""
+
+    code = "invalid_sparsity"
+
+
+class InvalidModelOutput(LabelsetError):
+    """The model answered a row with something that is not a probability."""
+
+    code = "invalid_model_output"
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """What a caller wishes for one input; with neither set, the model decides (SPEC 2).
+
+    Attributes:
+        label_count: Number of labels wanted, 0 to the number of classes.
+        sparsity_rate: Fraction of zeros wanted among the classes, in [0, 1].
+    """
+
+    label_count: int | None = None
+    sparsity_rate: float | None = None
+
+    def validate(self, class_count: int) -> None:
+        """Refuse a wish that the model cannot grant.
+
+        Raises:
+            InvalidSparsity: both are set, or one is out of its range.
+        """
+        if self.label_count is not None and self.sparsity_rate is not None:
+            raise InvalidSparsity(
+                f"label_count and sparsity_rate exclude each other, got {self.label_count} and {self.sparsity_rate}"
+            )
+        if self.label_count is not None and not 0 <= self.label_count <= class_count:
+            raise InvalidSparsity(
+                f"label_count must be in [0, {class_count}], got {self.label_count}", label_count=self.label_count
+            )
+        if self.sparsity_rate is not None and not 0 <= self.sparsity_rate <= 1:
+            raise InvalidSparsity(f"sparsity_rate must be in [0, 1], got {self.sparsity_rate}")
+
+
+LET_THE_MODEL_DECIDE = Sparsity()
+
+
+class Session:
+    """A loaded graph. `run` may be called from several threads at once."""
+
+    def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 0) -> None:
+        """Load the graph of a bundle.
+
+        Args:
+            bundle: A verified bundle.
+            device: `auto` takes CUDA where the runtime offers it, else the CPU.
+            threads: Threads within one operator; 0 leaves the choice to the runtime.
+
+        Raises:
+            DeviceUnavailable: `cuda` was asked for and the runtime does not offer it.
+            GraphMismatch: the graph cannot be loaded, or is not the one that the manifest describes.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        native.register(options)
+        providers = _providers(device)
+        try:
+            self._session = ort.InferenceSession(str(bundle.file(GRAPH)), options, providers=providers)
+        except Exception as error:  # the runtime raises a dozen types of its own, and Fail derives from Exception
+            raise GraphMismatch(f"{GRAPH} cannot be loaded by onnxruntime {ort.__version__}: {error}") from error
+        self.device: str = "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
+        self.class_count = len(bundle.manifest.labels)
+        _check_graph(self._session, bundle)
+
+    def run(
+        self, inputs: Mapping[str, npt.NDArray[Any]], sparsities: Sequence[Sparsity] = (), *, dense: bool = False
+    ) -> tuple[list[SparseRow], npt.NDArray[np.float32] | None]:
+        """Answer one batch.
+
+        Args:
+            inputs: The collated batch, by input name; the first axis is the row.
+            sparsities: One wish a row, or none at all.
+            dense: Whether to fetch the dense probabilities too.
+
+        Returns:
+            One sparse row for each input, and the dense `[N, C]` probabilities where asked for.
+
+        Raises:
+            InvalidSparsity: a wish out of its range.
+        """
+        row_count = len(next(iter(inputs.values())))
+        feed = {**inputs, **self._sparsity_feed(sparsities or [LET_THE_MODEL_DECIDE] * row_count)}
+        names = [*_SPARSE_OUTPUTS, *(["probabilities"] if dense else [])]
+        index, probability, offset, rate, *rest = self._session.run(names, feed)
+        rows = [
+            SparseRow(index[start:end], probability[start:end], float(row_rate))
+            for start, end, row_rate in zip(offset[:-1], offset[1:], rate, strict=True)
+        ]
+        return rows, rest[0] if dense else None
+
+    def _sparsity_feed(self, sparsities: Sequence[Sparsity]) -> dict[str, npt.NDArray[Any]]:
+        for sparsity in sparsities:
+            sparsity.validate(self.class_count)
+        return {
+            "label_count": np.array([-1 if s.label_count is None else s.label_count for s in sparsities], np.int64),
+            "sparsity_rate": np.array(
+                [-1.0 if s.sparsity_rate is None else s.sparsity_rate for s in sparsities], np.float64
+            ),
+        }
+
+
+def available_devices() -> list[str]:
+    """Devices that this installation's onnxruntime can use, the preferred one first."""
+    return ["cuda", "cpu"] if "CUDAExecutionProvider" in ort.get_available_providers() else ["cpu"]
+
+
+def _providers(device: Device) -> list[str]:
+    if device == "cuda" and "cuda" not in available_devices():
+        raise DeviceUnavailable(
+            f"device must be one of {available_devices()} here, got 'cuda' (onnxruntime offers "
+            f"{ort.get_available_providers()}; the CUDA build comes with the extra 'gpu')"
+        )
+    use_cuda = device == "cuda" or (device == "auto" and "cuda" in available_devices())
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if use_cuda else ["CPUExecutionProvider"]
+
+
+_ONNX_TYPES = {
+    "tensor(uint8)": "uint8",
+    "tensor(int64)": "int64",
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+}
+
+
+def _check_graph(session: ort.InferenceSession, bundle: Bundle) -> None:
+    """Compare the graph with the manifest: a service must not find out at the first request."""
+    manifest = bundle.manifest
+    for kind, specs, nodes in (
+        ("input", manifest.inputs, session.get_inputs()),
+        ("output", manifest.outputs, session.get_outputs()),
+    ):
+        described = {spec.name: (spec.dtype, len(spec.shape)) for spec in specs}
+        actual = {node.name: (_ONNX_TYPES.get(node.type, node.type), len(node.shape)) for node in nodes}
+        if described != actual:
+            raise GraphMismatch(f"the manifest describes the {kind}s {described}, the graph has {actual}", kind=kind)
+    dense = next((node for node in session.get_outputs() if node.name == "probabilities"), None)
+    class_count = dense.shape[-1] if dense is not None else None
+    if class_count != len(manifest.labels):
+        raise GraphMismatch(
+            f"the graph must have one class for each of the {len(manifest.labels)} labels, it has {class_count}",
+            labels=len(manifest.labels),
+            classes=class_count,
+        )
