@@ -1,0 +1,110 @@
+"""Raw input -> the array that the graph takes; one implementation for training and service.
+
+Cast, mean and standard deviation are not here but in the graph, so that they cannot drift. Importing this package is
+light: Pillow and tokenizers are loaded by the first `build` that needs them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from model.errors import LabelsetError
+from model.manifest import ImagePreprocessing, TextPreprocessing
+
+
+class InputError(LabelsetError):
+    """An input that no array can be made of; always the caller's, never the model's."""
+
+    code = "invalid_input"
+
+
+class WrongInputKind(InputError):
+    """A text was given to an image model, or bytes to a text model."""
+
+    code = "wrong_input_kind"
+
+
+class NotAnImage(InputError):
+    """The bytes do not begin as any of the picture formats do that are read here."""
+
+    code = "not_an_image"
+
+
+class ImageCorrupt(InputError):
+    """The bytes begin as a picture and cannot be decoded to the end."""
+
+    code = "image_corrupt"
+
+
+class ImageTooLarge(InputError):
+    """A picture of too many bytes or too many pixels; `detail` says which, the limit and the value."""
+
+    code = "image_too_large"
+
+
+class TextTooLong(InputError):
+    """A text of too many characters."""
+
+    code = "text_too_long"
+
+
+class InvalidText(InputError):
+    """A text that is not Unicode, or of which the tokenizer makes nothing."""
+
+    code = "invalid_text"
+
+
+class InvalidTokenizer(LabelsetError):
+    """The bundle's `tokenizer.json` cannot be loaded, or does not fit the manifest."""
+
+    code = "invalid_tokenizer"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an input may cost before it is refused; a matter of the one who serves, not of the model."""
+
+    max_image_bytes: int = 20 * 1024 * 1024
+    max_image_pixels: int = 50_000_000
+    max_text_chars: int = 100_000
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Preprocessor(Protocol):
+    """Makes arrays of inputs, and batches of arrays. May be called from several threads at once."""
+
+    def __call__(self, item: bytes | str) -> npt.NDArray[Any]:
+        """One input -> one array, without a batch axis.
+
+        Raises:
+            InputError: one of its sub-classes for each way of being unreadable.
+        """
+
+    def collate(self, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Arrays of one or more inputs -> the feed of the graph, by input name; the first axis is the row."""
+
+
+def build(
+    preprocessing: ImagePreprocessing | TextPreprocessing, tokenizer_json: str = "", limits: Limits = DEFAULT_LIMITS
+) -> Preprocessor:
+    """The preprocessor that a manifest describes.
+
+    Args:
+        preprocessing: The manifest's section of that name.
+        tokenizer_json: Contents of `tokenizer.json`; only text models have one.
+        limits: What an input may cost.
+
+    Raises:
+        InvalidTokenizer: a text model whose tokenizer cannot be used.
+    """
+    if isinstance(preprocessing, ImagePreprocessing):
+        from model.preprocess.image import ImagePreprocessor
+
+        return ImagePreprocessor(preprocessing, limits)
+    from model.preprocess.text import TextPreprocessor
+
+    return TextPreprocessor(preprocessing, tokenizer_json, limits)

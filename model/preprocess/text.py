@@ -1,0 +1,67 @@
+"""Text -> int64 token ids, by the bundle's own `tokenizer.json`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from model.manifest import TextPreprocessing
+from model.preprocess import DEFAULT_LIMITS, InvalidText, InvalidTokenizer, Limits, TextTooLong, WrongInputKind
+
+
+class TextPreprocessor:
+    """Makes the token ids of a text.
+
+    Texts are encoded one at a time, which leaves the tokenizer's own thread pool (`TOKENIZERS_PARALLELISM`) unused:
+    the callers' threads are the parallelism, and a process may fork afterwards without a warning.
+    """
+
+    def __init__(self, params: TextPreprocessing, tokenizer_json: str, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._params = params
+        self._limits = limits
+        try:
+            self._tokenizer: Tokenizer = Tokenizer.from_str(tokenizer_json)
+            # A tokenizer.json often carries the padding and truncation of the day it was trained; the manifest decides.
+            self._tokenizer.no_padding()
+            self._tokenizer.enable_truncation(params.max_length)
+        except Exception as error:  # tokenizers raises plain Exception
+            raise InvalidTokenizer(f"{params.tokenizer} cannot be used: {error}") from error
+
+    def __call__(self, item: bytes | str) -> npt.NDArray[np.int64]:
+        """Tokenize a text, with the tokenizer's special tokens, truncated to `max_length`.
+
+        Returns:
+            int64 `[length]`, 1 to `max_length` token ids.
+
+        Raises:
+            WrongInputKind: bytes.
+            TextTooLong: more characters than the limits allow.
+            InvalidText: not Unicode (a lone surrogate), or no token at all.
+        """
+        if not isinstance(item, str):
+            raise WrongInputKind("a text model takes a text, got bytes", expected="text")
+        if len(item) > self._limits.max_text_chars:
+            raise TextTooLong(
+                f"a text must have at most {self._limits.max_text_chars} characters, got {len(item)}",
+                limit=self._limits.max_text_chars,
+                value=len(item),
+            )
+        try:
+            item.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidText(
+                f"a text must be Unicode, got a lone surrogate at character {error.start}", position=error.start
+            ) from None
+        token_ids = self._tokenizer.encode(item).ids
+        if not token_ids:
+            raise InvalidText("a text must have at least one token, this one has none")
+        return np.array(token_ids, np.int64)
+
+    def collate(self, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """`token_ids`: int64 `[N, T]`, padded with `pad_id` to the longest of the batch."""
+        token_ids = np.full((len(arrays), max(map(len, arrays))), self._params.pad_id, np.int64)
+        for row, array in zip(token_ids, arrays, strict=True):
+            row[: len(array)] = array
+        return {"token_ids": token_ids}
