@@ -1,0 +1,55 @@
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+# What is installed changes seldom, the code often: the packages are a layer of their own. Stand-ins for the project's
+# files are enough to install what pyproject.toml asks for.
+FROM ${PYTHON_IMAGE} AS packages
+ENV PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /app
+COPY pyproject.toml constraints.txt ./
+# cpu, or gpu for onnxruntime's CUDA build
+ARG RUNTIME=cpu
+RUN python -m venv /opt/venv \
+    && touch README.md labelset.py \
+    && pip install --constraint constraints.txt --editable ".[${RUNTIME}]"
+
+FROM packages AS serving-files
+COPY . .
+# Editable: the code stays in /app beside the embedded bundles, as in a checkout.
+RUN pip install --no-deps --editable .
+
+FROM packages AS training-files
+RUN pip install --constraint constraints.txt --editable ".[${RUNTIME},train]"
+COPY . .
+RUN pip install --no-deps --editable .
+
+FROM ${PYTHON_IMAGE} AS runtime
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
+RUN useradd --uid 1000 --create-home labelset
+WORKDIR /app
+USER 1000:1000
+ENTRYPOINT ["labelset"]
+
+# docker build --target train: trains, evaluates and exports into /app/models.
+FROM runtime AS train
+USER root
+# cairosvg draws with the system's cairo.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libcairo2 \
+    && rm -rf /var/lib/apt/lists/* \
+    && install --directory --mode 1777 /cache
+# Whoever calls may be another user, without a home here.
+ENV HOME=/tmp USER=labelset LABELSET_CACHE=/cache
+COPY --from=training-files /opt/venv /opt/venv
+COPY --from=training-files /app /app
+USER 1000:1000
+CMD ["train-and-export", "--help"]
+
+# The default: serves, without torch.
+FROM runtime AS serve
+COPY --from=serving-files /opt/venv /opt/venv
+COPY --from=serving-files /app /app
+EXPOSE 8000
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+CMD ["serve", "--host", "0.0.0.0"]

@@ -1,0 +1,78 @@
+# Everything a newcomer needs; `make` alone lists it. One virtual environment, `.venv`, filled as far as a target needs.
+# Which registry pip asks is its own business: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and PIP_FIND_LINKS in the environment,
+# or pip's configuration. An index with torch's CPU build saves the CUDA packages of the default build.
+
+PYTHON ?= python3
+PORT ?= 8000
+# cpu, or gpu for onnxruntime's CUDA build
+RUNTIME ?= cpu
+IMAGE ?= labelset
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+# An installation is redone when what it was made from changes.
+INSTALLED_FROM := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run train test check demo-bundles test-image clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.serving ## install what serving needs (no torch)
+
+setup-dev: .venv/.everything ## install everything: serving, training, tests
+
+run: setup ## serve the demo bundles, ask them one image and one text (PORT=8000; ONCE=1 stops after the answers)
+	@exec $(BIN)/python -m service.demo --port $(PORT) $(if $(ONCE),--once)
+
+train: setup-dev ## fetch real data, train an image and a text model, export them into models/
+	$(BIN)/labelset train-and-export --recipe openclipart --recipe attack --models models
+
+test: setup-dev ## run the tests
+	$(BIN)/python -m pytest -n 2
+
+check: setup-dev ## lint, formatting, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+demo-bundles: setup-dev ## make the embedded demo bundles again
+	$(BIN)/labelset train-and-export --recipe demo-image --recipe demo-text --models bundles
+
+test-image: ## build the container image, start it, ask for its health, stop it (needs docker)
+	docker compose config --quiet
+	docker build --tag $(IMAGE) .
+	@container=$$(docker run --detach --rm --publish 127.0.0.1:$(PORT):8000 $(IMAGE)); \
+	trap 'docker stop "$$container" >/dev/null' EXIT; \
+	for _ in $$(seq 60); do \
+		if curl --fail --silent --show-error --max-time 3 http://127.0.0.1:$(PORT)/healthz 2>/dev/null; then \
+			echo; echo "$(IMAGE) is healthy"; exit 0; \
+		fi; \
+		sleep 0.5; \
+	done; \
+	docker logs "$$container"; echo "error: $(IMAGE) did not answer /healthz within 30 seconds" >&2; exit 1
+
+clean: ## remove the environment and caches; models/, runs/ and the data cache stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "error: this Python cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# `| .venv/bin/python`: it must be there, but its date, that of the system's Python behind the link, says nothing.
+.venv/.serving: $(INSTALLED_FROM) | .venv/bin/python
+	@echo 'installing what serving needs into .venv (a minute the first time)'
+	@$(INSTALL) '.[$(RUNTIME)]'
+	@touch $@
+
+.venv/.everything: $(INSTALLED_FROM) | .venv/bin/python
+	@echo 'installing everything into .venv (some minutes the first time)'
+	@$(INSTALL) '.[$(RUNTIME),train,dev]'
+	@touch .venv/.serving $@
