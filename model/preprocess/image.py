@@ -37,6 +37,11 @@ _SIGNATURES = {
     TiffImageFile.format: rb"II\x2a\0|MM\0\x2a|II\x2b\0|MM\0\x2b",
 }
 
+# A progressive JPEG has about ten scans. Each costs a pass over all pixels (50 ms at 50 million of them) and may be
+# 70 bytes small, so that without a bound one file within the limits could occupy a core for hours.
+_MAX_JPEG_SCANS = 100
+_START_OF_SCAN = b"\xff\xda"
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -78,6 +83,8 @@ class ImagePreprocessor:
         try:
             with Image.open(BytesIO(item), formats=[image_format]) as image:
                 _check_limit("pixels", _pixel_count(image), self._limits.max_image_pixels)
+                if image.info.get("progressive"):
+                    _check_limit("scans", item.count(_START_OF_SCAN), _MAX_JPEG_SCANS)
                 upright = self._decode(image)
             return np.array(self._resize(upright))
         except LabelsetError:
@@ -149,7 +156,7 @@ def _pixel_count(image: Image.Image) -> int:
     count = image.width * image.height
     if isinstance(image, TiffImageFile):
         # A tile is decoded whole, however little of it lies within the picture.
-        count = max(count, image.tag_v2.get(TILEWIDTH, 0) * image.tag_v2.get(TILELENGTH, 0))
+        count = max(count, int(image.tag_v2.get(TILEWIDTH, 0) * image.tag_v2.get(TILELENGTH, 0)))
     return count
 
 
@@ -161,14 +168,21 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    """Eight bits a channel, transparent parts laid on white."""
     if image.mode.startswith("I;16"):
         image = _from_16_bits(image)
     elif image.mode in {"I", "F"}:
         image = _from_unbounded(image)
     if not image.has_transparency_data:
         return image.convert("RGB")
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, tuple) and max(transparent) > 255:
+        # Of a 16-bit RGB picture Pillow keeps the high bytes, but of its transparent colour all 16 bits.
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
     rgba = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    rgb = Image.new("RGB", rgba.size, "white")
+    rgb.paste(rgba, mask=rgba)
+    return rgb
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
@@ -186,7 +200,7 @@ def _from_16_bits(image: Image.Image) -> Image.Image:
 
 def _from_unbounded(image: Image.Image) -> Image.Image:
     """Grey of 32 bits or floating point has no agreed white: its own darkest and brightest value become 0 and 255."""
-    values = np.nan_to_num(np.asarray(image, np.float64))
+    values = np.nan_to_num(np.asarray(image)).astype(np.float64)
     darkest, brightest = values.min(), values.max()
     span = brightest - darkest if brightest > darkest else 1.0
     return Image.fromarray(np.rint((values - darkest) / span * 255).astype(np.uint8))

@@ -28,6 +28,14 @@ class TextPreprocessor:
             self._tokenizer.enable_truncation(params.max_length)
         except Exception as error:  # tokenizers raises plain Exception
             raise InvalidTokenizer(f"{params.tokenizer} cannot be used: {error}") from error
+        special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        if special_tokens > params.max_length:  # tokenizers would then truncate nothing at all
+            raise InvalidTokenizer(
+                f"max_length must leave room for the {special_tokens} special tokens of {params.tokenizer}, "
+                f"got {params.max_length}",
+                special_tokens=special_tokens,
+                max_length=params.max_length,
+            )
 
     def __call__(self, item: bytes | str) -> npt.NDArray[np.int64]:
         """Tokenize a text, with the tokenizer's special tokens, truncated to `max_length`.
