@@ -93,9 +93,10 @@ def r_softmax_count(logits: ArrayLike, label_count: ArrayLike) -> Floats:
     _require(counts >= 0, counts, "label count must be at least 0")
     unmasked = (scores != -np.inf).sum(axis=-1)
     rates = np.maximum(unmasked - counts, 0) / np.maximum(unmasked, 1)
-    is_wanted = (counts > 0)[..., np.newaxis].astype(scores.dtype)
+    probabilities = r_softmax(scores, rates)
     # A product, not a selection: a row of NaN stays NaN at k = 0.
-    return np.multiply(r_softmax(scores, rates), is_wanted)
+    probabilities *= (counts > 0)[..., np.newaxis]
+    return probabilities
 
 
 def smallest_probability(dtype: np.dtype[Any]) -> float:

@@ -118,9 +118,11 @@ def onnx_translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
     from onnx.defs import OpSchema
     from onnxscript import DOUBLE, FLOAT, values
 
+    from model.sparse_softmax.onnx_function import DOMAIN, NAME
+
     schema = OpSchema(
-        "RSoftmax",
-        "ai.labelset",
+        NAME,
+        DOMAIN,
         1,
         inputs=[
             OpSchema.FormalParameter("logits", "tensor(float)"),
@@ -128,7 +130,7 @@ def onnx_translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
         ],
         outputs=[OpSchema.FormalParameter("probabilities", "tensor(float)")],
     )
-    node = values.Op(values.Opset("ai.labelset", 1), "RSoftmax", schema)
+    node = values.Op(values.Opset(DOMAIN, 1), NAME, schema)
 
     def write_node(logits: FLOAT, rate: DOUBLE) -> FLOAT:
         return node(logits, rate)
