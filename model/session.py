@@ -18,7 +18,7 @@ from model.sparse_softmax import native
 
 Device = Literal["auto", "cpu", "cuda"]
 
-_SPARSE_OUTPUTS = ("label_index", "label_probability", "row_offset", "sparsity_rate")
+_SPARSE_OUTPUTS = ("label_index", "label_probability", "row_offset", "applied_sparsity_rate")
 
 
 class DeviceUnavailable(LabelsetError):

@@ -1,0 +1,113 @@
+"""Backbones: raw batch -> one feature vector a row. The weights and layers are Hugging Face `transformers`'.
+
+A backbone takes what `model/preprocess` yields (uint8 pixels, token ids), so that cast, mean, std and padding mask are
+part of the network and travel inside the exported graph. Knows nothing of labels or losses.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, BertConfig, BertModel, ResNetConfig, ResNetModel
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class ImageBackbone(nn.Module):
+    """A ResNet over uint8 pixels."""
+
+    input_name = "pixels"
+
+    def __init__(self, network: ResNetModel, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.feature_size: int = network.config.hidden_sizes[-1]
+        # Folded to one multiply and one add over values in [0, 255].
+        scale = 1.0 / (255.0 * torch.tensor(std, dtype=torch.float32))
+        shift = -torch.tensor(mean, dtype=torch.float32) / torch.tensor(std, dtype=torch.float32)
+        self.register_buffer("scale", scale.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", shift.view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels_BHW3: Tensor) -> Tensor:
+        """uint8 `[B, H, W, 3]` -> feature `[B, F]`, the mean over all positions."""
+        pixels_B3HW = pixels_BHW3.permute(0, 3, 1, 2).to(torch.float32)
+        normalised_B3HW = pixels_B3HW * self.scale + self.shift
+        hidden: Tensor = self.network(normalised_B3HW).last_hidden_state
+        return hidden.mean(dim=(2, 3))
+
+
+class TextBackbone(nn.Module):
+    """A BERT over token ids; padding is recognised by its id."""
+
+    input_name = "token_ids"
+
+    def __init__(self, network: BertModel, pooling: Literal["mean", "cls"] = "mean") -> None:
+        super().__init__()
+        self.network = network
+        self.pooling = pooling
+        self.pad_id: int = network.config.pad_token_id
+        self.feature_size: int = network.config.hidden_size
+
+    def forward(self, token_ids_BT: Tensor) -> Tensor:
+        """int64 `[B, T]` -> feature `[B, F]`: the mean over the tokens that are not padding, or the first token's."""
+        mask_BT = token_ids_BT != self.pad_id
+        hidden_BTF: Tensor = self.network(token_ids_BT, attention_mask=mask_BT.to(torch.int64)).last_hidden_state
+        if self.pooling == "cls":
+            return hidden_BTF[:, 0]
+        weight_BT1 = mask_BT.unsqueeze(-1).to(hidden_BTF.dtype)
+        return (hidden_BTF * weight_BT1).sum(dim=1) / weight_BT1.sum(dim=1).clamp(min=1.0)
+
+
+def load_image_backbone(source: str, depths: Sequence[int] | None = None) -> ImageBackbone:
+    """A pre-trained ResNet.
+
+    Args:
+        source: A local folder or a hub name.
+        depths: Keep only so many blocks of each stage, and only so many stages: a smaller network that starts from
+            the same weights.
+    """
+    config = AutoConfig.from_pretrained(source)
+    if depths is not None:
+        config.depths = list(depths)
+        config.hidden_sizes = config.hidden_sizes[: len(depths)]
+    network = ResNetModel.from_pretrained(source, config=config)
+    preprocessor = Path(source) / "preprocessor_config.json"
+    known = json.loads(preprocessor.read_text()) if preprocessor.is_file() else {}
+    return ImageBackbone(network, known.get("image_mean", IMAGENET_MEAN), known.get("image_std", IMAGENET_STD))
+
+
+def new_image_backbone(hidden_sizes: Sequence[int], depths: Sequence[int], embedding_size: int = 32) -> ImageBackbone:
+    """A small ResNet of basic blocks, from scratch."""
+    config = ResNetConfig(
+        embedding_size=embedding_size, hidden_sizes=list(hidden_sizes), depths=list(depths), layer_type="basic"
+    )
+    return ImageBackbone(ResNetModel(config), IMAGENET_MEAN, IMAGENET_STD)
+
+
+def load_text_backbone(source: str, layers: int | None = None) -> TextBackbone:
+    """A pre-trained BERT from a local folder or a hub name; with `layers`, only its first so many."""
+    config = AutoConfig.from_pretrained(source)
+    if layers is not None:
+        config.num_hidden_layers = layers
+    network = BertModel.from_pretrained(source, config=config, add_pooling_layer=False)
+    return TextBackbone(network)
+
+
+def new_text_backbone(
+    vocabulary_size: int, hidden_size: int, layers: int, max_length: int, pad_id: int
+) -> TextBackbone:
+    """A small BERT, from scratch."""
+    config = BertConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=max(1, hidden_size // 32),
+        intermediate_size=4 * hidden_size,
+        max_position_embeddings=max_length,
+        pad_token_id=pad_id,
+    )
+    return TextBackbone(BertModel(config, add_pooling_layer=False))

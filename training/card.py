@@ -1,0 +1,51 @@
+"""The model card: the README.md of a bundle, generated from what the run knows."""
+
+from training.config import Recipe
+from training.data.dataset import LabelledData
+
+_METRICS = {
+    "example_f1": "example-F1",
+    "micro_f1": "micro-F1",
+    "macro_f1": "macro-F1",
+    "mean_average_precision": "mean average precision",
+    "exact_match": "exact match",
+    "count_accuracy": "label count right",
+}
+
+
+def model_card(recipe: Recipe, data: LabelledData, metrics: dict[str, float]) -> str:
+    """Markdown: what the model does, what it saw, how good it is, how to make it again."""
+    rows = "\n".join(f"| {title} | {metrics[name]:.4f} |" for name, title in _METRICS.items())
+    return f"""# {recipe.name}
+
+Gives the label set of {"a picture" if data.modality == "image" else "a text"}: the labels of non-zero probability.
+No threshold is needed; the model predicts how many labels there are.
+
+## Data
+
+{data.source}. Licence: {data.licence or "not stated"}.
+Examples: {len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test, {len(data.labels)} labels.
+
+## Quality
+
+On the test split, of the network in this folder:
+
+| metric | value |
+|---|---|
+{rows}
+
+Made, and measured, by `{_command(recipe)}` (seed {recipe.seed}, loss `{recipe.loss.name}`, sparsity policy
+`{recipe.head.policy}`).
+
+## Labels
+
+{", ".join(data.labels)}
+
+## Limits
+
+The model knows only these labels and only data like that above; on anything else it still answers.
+"""
+
+
+def _command(recipe: Recipe) -> str:
+    return f"labelset train-and-export --recipe {recipe.name} --seed {recipe.seed}"

@@ -1,0 +1,104 @@
+"""The commands of training: `labelset train-and-export`, `evaluate` and `fetch`."""
+
+from pathlib import Path
+
+import click
+
+from training.config import Recipe, named_recipe, override, recipe_names
+
+
+@click.command("train-and-export")
+@click.option(
+    "--recipe", "recipes", multiple=True, help=f"One of {', '.join(recipe_names())}; may be given repeatedly."
+)
+@click.option("--data", help="Your own data: a JSONL, CSV or Parquet file, or a folder of pictures.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder that relative picture paths start from.")
+@click.option("--backbone", help="A name that `labelset fetch` knows, a local folder, or a hub name.")
+@click.option("--out", type=click.Path(path_type=Path), help="The bundle's folder. Default: MODELS/NAME/1.")
+@click.option("--models", type=click.Path(path_type=Path), default=Path("models"), show_default=True)
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--name", help="The model's name. Default: the recipe's, or the data file's.")
+@click.option("--seed", type=int, help="Seed of everything that is drawn by chance.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a setting: optimizer.lr=3e-5.")
+@click.option("--restart", is_flag=True, help="Train anew where an earlier run of the same recipe could be resumed.")
+def train_and_export(
+    recipes: tuple[str, ...],
+    data: str | None,
+    images: Path | None,
+    backbone: str | None,
+    out: Path | None,
+    models: Path,
+    runs: Path,
+    name: str | None,
+    seed: int | None,
+    settings: tuple[str, ...],
+    restart: bool,
+) -> None:
+    """Train a classifier, export it as a bundle, verify the bundle.
+
+    With --data, the recipe `text` or `image` is taken according to what the data holds. A run that was cut off goes on
+    where it stood.
+    """
+    if not recipes and data is None:
+        raise click.UsageError("give --recipe NAME or --data FILE")
+    if out is not None and len(recipes) > 1:
+        raise click.UsageError(f"--out is for one recipe, got {len(recipes)}; use --models")
+    # Here, because they import torch: `--help` and a wrong option must not wait for it.
+    from training.data.registry import load
+    from training.report import table
+    from training.train_and_export import train_and_export as run
+
+    finished = []
+    own = {"data.source": data, "data.images": str(images) if images else None, "backbone.source": backbone}
+    overrides = [f"{key}={value}" for key, value in {**own, "name": name, "seed": seed}.items() if value is not None]
+    for recipe_name in recipes or (None,):
+        recipe = _recipe(recipe_name, data, images, [*overrides, *settings])
+        labelled = load(recipe.data.source, images=recipe.data.images, min_label_count=recipe.data.min_label_count)
+        click.echo(
+            f"{recipe.name}: {len(labelled.train)} training, {len(labelled.validation)} validation and "
+            f"{len(labelled.test)} test examples, {len(labelled.labels)} labels"
+        )
+        finished.append(run(recipe, labelled, out or models / recipe.name / "1", runs, restart))
+        exported = finished[-1].exported
+        click.echo(
+            f"{recipe.name}: bundle {exported.bundle.path} verified: torch and onnxruntime agree on "
+            f"{exported.agreement.examples} test examples ({exported.agreement.undecided} too close to call), largest "
+            f"difference of a probability {exported.agreement.largest_difference:.1e}"
+        )
+    click.echo("\n" + table(finished))
+
+
+def _recipe(name: str | None, data: str | None, images: Path | None, settings: list[str]) -> Recipe:
+    if name is None:
+        from training.data.registry import modality_of
+
+        assert data is not None
+        own_name = "".join(c if c.isalnum() else "-" for c in Path(data).stem.lower()).strip("-") or "model"
+        return override(named_recipe(modality_of(data, images)), [f"name={own_name}", *settings])
+    return override(named_recipe(name), settings)
+
+
+@click.command("evaluate")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--data", required=True, help="A data set's name, or a file or folder of your own.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder that relative picture paths start from.")
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True)
+def evaluate(bundle: Path, data: str, images: Path | None, split: str) -> None:
+    """Measure a bundle on a split of a data set, through the runtime that serves it."""
+    from model.predictor import Predictor
+    from training.data.registry import load
+    from training.evaluate_bundle import measure_bundle
+
+    examples = getattr(load(data, images=images), split)
+    for metric, value in measure_bundle(Predictor.open(bundle), examples).items():
+        click.echo(f"{metric:24} {value:.4f}")
+
+
+@click.command("fetch")
+@click.argument("names", nargs=-1, required=True)
+def fetch(names: tuple[str, ...]) -> None:
+    """Fetch data sets or weights into the cache (LABELSET_CACHE, by default ~/.cache/labelset)."""
+    from training.data.registry import fetch_by_name
+
+    for name in names:
+        click.echo(fetch_by_name(name))

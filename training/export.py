@@ -1,0 +1,168 @@
+"""From a trained classifier to a verified bundle."""
+
+import contextlib
+import datetime
+import importlib.metadata
+import logging
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+
+from model import bundle, golden
+from model.bundle import CARD, GOLDEN, GRAPH, TOKENIZER, Bundle
+from model.nn.classifier import Classifier, ServedClassifier, ServedOutput
+from model.predictor import Predictor
+from model.sparse_softmax import onnx_function, torch_op
+from training.agreement import Agreement, compare
+from training.build import Parts
+from training.card import model_card
+from training.config import Recipe
+from training.data.arrays import raw_input
+from training.data.dataset import LabelledData
+from training.evaluate import answer, measure
+from training.golden_choice import choose_golden
+from training.quantize import round_weights, store_weights_in_int8
+
+OPSET = 20
+_PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers", "pillow", "numpy")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle, the test metrics of the very network in it, and how closely the graph follows the network."""
+
+    bundle: Bundle
+    metrics: dict[str, float]
+    agreement: Agreement
+
+
+def export_bundle(recipe: Recipe, data: LabelledData, parts: Parts, folder: Path) -> Exported:
+    """Write the bundle of a trained classifier, with its golden examples and its card.
+
+    The answers of the golden examples are the bundle's own: it is written twice, the second time with them.
+
+    Raises:
+        Disagreement: the graph does not answer as the network.
+        GoldenMismatch: the bundle does not repeat its own answers.
+    """
+    classifier = parts.classifier.cpu().eval()
+    if recipe.export.weights == "int8":
+        round_weights(classifier)
+    answers = answer(classifier, parts.test, "test")
+    metrics = measure(answers)
+    graph = export_graph(classifier, parts)
+    if recipe.export.weights == "int8":
+        store_weights_in_int8(graph)
+    onnx.checker.check_model(graph)
+    manifest = _manifest(recipe, data, parts, metrics)
+    files = {GRAPH: graph.SerializeToString(), CARD: model_card(recipe, data, metrics).encode(), GOLDEN: b"[]\n"}
+    if parts.tokenizer_json:
+        files[TOKENIZER] = parts.tokenizer_json.encode()
+    with tempfile.TemporaryDirectory() as staging:
+        predictor = Predictor(bundle.write(Path(staging) / "bundle", manifest, files), device="cpu")
+        agreement = compare(answers, predictor, parts.test)
+        items = [raw_input(parts.test.examples[index]) for index in choose_golden(answers, parts.test.examples)]
+        examples = [golden.example(item, predictor.predict([item])[0]) for item in items]
+    written = bundle.write(folder, manifest, {**files, GOLDEN: golden.dump(examples)})
+    golden.replay(Predictor(written, device="cpu"))
+    return Exported(written, metrics, agreement)
+
+
+def export_graph(classifier: Classifier, parts: Parts) -> onnx.ModelProto:
+    """The classifier in its served form, with bare `RSoftmax` nodes and the function that gives them a meaning."""
+    served = ServedClassifier(classifier).eval()
+    batch = parts.train.collate([parts.train[0], parts.train[1]]).inputs
+    rows = torch.export.Dim("batch", min=1)
+    # Pictures have one size; texts are as long as the longest of their batch.
+    batch_axes: dict[int, Any] = {0: rows} if batch.ndim == 4 else {0: rows, 1: torch.export.Dim.DYNAMIC}
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            served,
+            (batch, torch.full((2,), -1), torch.full((2,), -1.0, dtype=torch.float64)),
+            input_names=[classifier.input_name, "label_count", "sparsity_rate"],
+            output_names=[name.rsplit("_", 1)[0] if name[-1].isupper() else name for name in ServedOutput._fields],
+            dynamic_shapes=(batch_axes, {0: rows}, {0: rows}),
+            custom_translation_table=torch_op.onnx_translation_table(),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    graph: onnx.ModelProto = program.model_proto
+    onnx_function.attach(graph)
+    return graph
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep back what the exporter says about itself and its libraries: nothing of it is about the network."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")  # misses torchvision, unused here
+    level = registration.level
+    registration.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)", category=FutureWarning)
+            warnings.filterwarnings("ignore", message=".*axis name: .* will not be used", category=UserWarning)
+            yield
+    finally:
+        registration.setLevel(level)
+
+
+def _manifest(recipe: Recipe, data: LabelledData, parts: Parts, metrics: dict[str, float]) -> dict[str, Any]:
+    size: list[int | str] = ["batch", "length"]
+    if parts.preprocessing.kind == "image":
+        size = ["batch", parts.preprocessing.height, parts.preprocessing.width, 3]
+    dtype = "uint8" if parts.preprocessing.kind == "image" else "int64"
+    return {
+        "name": recipe.name,
+        "labels": data.labels,
+        "preprocessing": parts.preprocessing.model_dump(),
+        "sparsity": parts.classifier.head.policy.model_dump(),
+        "inputs": [
+            {"name": parts.classifier.input_name, "dtype": dtype, "shape": size},
+            {"name": "label_count", "dtype": "int64", "shape": ["batch"]},
+            {"name": "sparsity_rate", "dtype": "float64", "shape": ["batch"]},
+        ],
+        "outputs": [
+            {"name": "label_index", "dtype": "int64", "shape": ["labels"]},
+            {"name": "label_probability", "dtype": "float32", "shape": ["labels"]},
+            {"name": "row_offset", "dtype": "int64", "shape": ["batch + 1"]},
+            {"name": "applied_sparsity_rate", "dtype": "float64", "shape": ["batch"]},
+            {"name": "probabilities", "dtype": "float32", "shape": ["batch", len(data.labels)]},
+        ],
+        "metrics": metrics,
+        "provenance": {
+            "data_set": data.source,
+            "data_license": data.licence,
+            "recipe": recipe.model_dump_json(),
+            "seed": recipe.seed,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "git_commit": _git_commit(),
+            "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+    }
+
+
+def _git_commit() -> str:
+    """The commit of this checkout; empty where there is none, with a `+` where files differ from it."""
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--abbrev=40",
+        "--dirty=+",
+        "--exclude=*",
+    ]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

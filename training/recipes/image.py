@@ -1,0 +1,12 @@
+"""One's own pictures (`--data`): ResNet-50 with ImageNet weights, fine-tuned."""
+
+from training.config import DataConfig, ImageInput, OptimizerConfig, PretrainedBackbone, Recipe, Schedule
+
+RECIPE = Recipe(
+    name="image",
+    data=DataConfig(source="openclipart"),
+    input=ImageInput(size=224),
+    backbone=PretrainedBackbone(source="resnet50-imagenet"),
+    optimizer=OptimizerConfig(lr=2e-4, head_lr=2e-3),
+    schedule=Schedule(epochs=8, batch_size=32),
+)
