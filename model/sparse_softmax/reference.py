@@ -50,7 +50,8 @@ def t_softmax(logits: ArrayLike, t: ArrayLike) -> Floats:
         ValueError: a `t` that is not allowed, or another number of rows.
     """
     scores = _as_logits(logits)
-    widths = _one_per_row(t, scores, "t")
+    with np.errstate(over="ignore"):
+        widths = _one_per_row(t, scores, "t").astype(_computed_in(scores))
     _require((widths > 0) & np.isfinite(widths), widths, "t must be finite and above 0")
     return _map_rows(_t_weights, scores, widths)
 
@@ -111,12 +112,12 @@ def _r_weights(row: Floats, rate: float) -> Floats:
     upper = min(lower + 1, len(ascending) - 1)
     cut = row.dtype.type(_interpolate(ascending[lower], ascending[upper], position - lower))
     if cut >= row.max():
-        return np.equal(row, row.max())
+        return np.where(row == row.max(), 1.0, 0.0)
     return _relu(row - cut)
 
 
 def _t_weights(row: Floats, t: float) -> Floats:
-    return _relu(row - row.max() + row.dtype.type(t))
+    return _relu(row - row.max() + t)
 
 
 def _relu(differences: Floats) -> Floats:
@@ -146,15 +147,18 @@ def _map_rows(weights_of: Callable[[Floats, Any], Floats], logits: Floats, param
     """Give every row the weights that `weights_of` finds from the row and its parameter (SPEC 1.4 for whole rows)."""
     probabilities = np.zeros_like(logits)
     smallest = smallest_probability(logits.dtype)
-    computed_in = np.promote_types(logits.dtype, np.float32)
     with np.errstate(over="ignore"):
         for row_index in np.ndindex(logits.shape[:-1]):
-            row = logits[row_index].astype(computed_in)
+            row = logits[row_index].astype(_computed_in(logits))
             if np.isnan(row).any() or (row == np.inf).any():
                 probabilities[row_index] = np.nan
             elif (row != -np.inf).any():
                 probabilities[row_index] = _weigh(row, weights_of(row, parameters[row_index]), smallest)
     return probabilities
+
+
+def _computed_in(logits: Floats) -> np.dtype[Any]:
+    return np.promote_types(logits.dtype, np.float32)
 
 
 def _as_logits(logits: ArrayLike) -> Floats:
