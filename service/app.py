@@ -1,0 +1,55 @@
+"""The application: settings in, a FastAPI app out; the models are loaded and replayed before it takes a request."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from model.errors import LabelsetError
+from service.body_limit import BodyLimit
+from service.errors import add_error_handlers
+from service.pipeline import Pipeline
+from service.repository import Repository
+from service.routes import health, models, predict
+from service.routes.page import add_page
+from service.routes.state import Serving
+from service.settings import Settings
+
+logger = logging.getLogger("labelset.service")
+
+_DESCRIPTION = "Multi-label classification without thresholds: send images or texts, get their label sets."
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service.
+
+    Args:
+        settings: Those of the environment where none are given.
+
+    Raises:
+        InvalidSettings: the environment has an impossible setting.
+    """
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            repository = await asyncio.to_thread(Repository.load, settings)
+        except LabelsetError as error:
+            logger.critical("cannot start: %s", error.message)
+            raise
+        pipeline = Pipeline(settings.decode_threads)
+        app.state.serving = Serving(settings, repository, pipeline)
+        yield
+        app.state.serving = None
+        pipeline.close()
+
+    app = FastAPI(title="labelset", description=_DESCRIPTION, lifespan=lifespan)
+    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    add_error_handlers(app)
+    for routes in (predict, models, health):
+        app.include_router(routes.router)
+    add_page(app)
+    return app

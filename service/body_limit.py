@@ -1,0 +1,40 @@
+"""A hard limit on the bytes of a request's body, counted while it is read: an endless body cannot fill the memory."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import BodyTooLarge
+
+
+class BodyLimit:
+    """Middleware: whoever reads a body over the limit meets `BodyTooLarge`."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self._app = app
+        self._limit = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request, its body counted."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"")
+        # What the header says is refused before the first byte: a client that waits for `100 Continue` sends none.
+        received = 0
+        refused = declared.isdigit() and int(declared) > self._limit
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            if refused:
+                raise self._too_large(int(declared))
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._limit:
+                raise self._too_large(received)
+            return message
+
+        await self._app(scope, receive_counted, send)
+
+    def _too_large(self, size: int) -> BodyTooLarge:
+        return BodyTooLarge(
+            f"a request's body must have at most {self._limit} bytes, got {size} or more", limit=self._limit
+        )

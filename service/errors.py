@@ -1,0 +1,163 @@
+"""What a caller is told when something goes wrong: one table from code to status, one shape of answer.
+
+The shape is `{"error": {"code", "message", "detail"}}`, for our own errors, for the framework's and for the unexpected.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from model.errors import LabelsetError
+
+# Every code that a caller may meet. A code that is not here is our own fault: 500, and no word about it in the answer.
+STATUS: Mapping[str, int] = {
+    "invalid_json": 400,
+    "invalid_body": 400,
+    "model_ambiguous": 400,
+    "not_found": 404,
+    "model_not_found": 404,
+    "version_not_found": 404,
+    "method_not_allowed": 405,
+    "batch_too_large": 413,
+    "body_too_large": 413,
+    "image_too_large": 413,
+    "text_too_long": 413,
+    "unsupported_media_type": 415,
+    "empty_input": 422,
+    "image_corrupt": 422,
+    "invalid_base64": 422,
+    "invalid_request": 422,
+    "invalid_sparsity": 422,
+    "invalid_text": 422,
+    "not_an_image": 422,
+    "wrong_input_kind": 422,
+    "internal_error": 500,
+    "invalid_model_output": 500,
+    "not_ready": 503,
+}
+
+
+class InvalidJson(LabelsetError):
+    """A body that says it is JSON and is not."""
+
+    code = "invalid_json"
+
+
+class InvalidBody(LabelsetError):
+    """A body that is not what its content type says."""
+
+    code = "invalid_body"
+
+
+class InvalidRequest(LabelsetError):
+    """A field or parameter that is missing, unknown or of the wrong type."""
+
+    code = "invalid_request"
+
+
+class InvalidBase64(LabelsetError):
+    """An image in JSON that is not base64."""
+
+    code = "invalid_base64"
+
+
+class EmptyInput(LabelsetError):
+    """A request, or one of its inputs, that holds nothing."""
+
+    code = "empty_input"
+
+
+class BatchTooLarge(LabelsetError):
+    """More inputs than one request may hold."""
+
+    code = "batch_too_large"
+
+
+class BodyTooLarge(LabelsetError):
+    """A body with more bytes than the service reads."""
+
+    code = "body_too_large"
+
+
+class UnsupportedMediaType(LabelsetError):
+    """A body of a type that `/predict` does not read."""
+
+    code = "unsupported_media_type"
+
+
+class NotReady(LabelsetError):
+    """The models are not loaded yet."""
+
+    code = "not_ready"
+
+
+def error_body(error: LabelsetError) -> dict[str, Any]:
+    """What stands under `error` in an answer."""
+    return {"code": error.code, "message": error.message, "detail": error.detail}
+
+
+def invalid_request(errors: Sequence[Any]) -> InvalidRequest:
+    """Name the first of pydantic's findings in the message and all of them in the detail, without the input itself."""
+    findings = [
+        {
+            "field": ".".join(str(part) for part in error["loc"] if part not in {"query", "path", "body"}),
+            "message": str(error["msg"]).removeprefix("Value error, "),
+        }
+        for error in errors
+    ]
+    first = findings[0]
+    return InvalidRequest(": ".join(part for part in (first["field"], first["message"]) if part), errors=findings)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Let every error of `app` leave in the one shape."""
+    app.add_exception_handler(LabelsetError, _answer_labelset_error)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
+    # Starlette raises it again once this has answered, so the server logs the trace.
+    app.add_exception_handler(Exception, _answer_unexpected)
+
+
+def _answer(error: LabelsetError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": error_body(error)}, STATUS[error.code], headers)
+
+
+def _answer_labelset_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LabelsetError)
+    if error.code not in STATUS:
+        raise error
+    # Nobody reads the rest of a body that was cut off, so the connection cannot carry another request.
+    return _answer(error, {"Connection": "close"} if isinstance(error, BodyTooLarge) else None)
+
+
+def _answer_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return _answer(invalid_request(error.errors()))
+
+
+_HTTP_CODES = {
+    400: ("invalid_body", "the body is not what its content type says"),
+    404: ("not_found", "there is nothing at this path; /docs lists what there is"),
+    405: ("method_not_allowed", "this path does not take this method; /docs lists what it takes"),
+}
+
+
+def _answer_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code, message = _HTTP_CODES.get(error.status_code, ("invalid_request", str(error.detail)))
+    body = {"code": code, "message": message, "detail": {}}
+    return JSONResponse({"error": body}, error.status_code, error.headers)
+
+
+def _answer_nobody(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)
+
+
+def _answer_unexpected(request: Request, error: Exception) -> Response:
+    return _answer(LabelsetError("the service failed to answer; its log says why"))

@@ -1,0 +1,159 @@
+"""From an HTTP body to the inputs in it: multipart, a raw image, plain text or JSON.
+
+Knows neither models nor pixels. An input that cannot even be read takes part as its own error, so that in a batch it
+fails alone.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.message import Message
+
+from fastapi import Request
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from model.errors import LabelsetError
+from model.preprocess import InvalidText
+from service.errors import (
+    BatchTooLarge,
+    EmptyInput,
+    InvalidBase64,
+    InvalidBody,
+    InvalidJson,
+    InvalidRequest,
+    UnsupportedMediaType,
+    invalid_request,
+)
+from service.repository import Kind
+from service.schemas import PredictJson, PredictOptions
+
+Item = bytes | str | LabelsetError
+
+_WHAT_TO_SEND = (
+    "send multipart/form-data (curl -F files=@photo.jpg), an image (content-type: image/jpeg), "
+    "text/plain, or application/json (-H 'content-type: application/json' -d '{\"text\": \"...\"}')"
+)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of one request, all of one kind, at least one."""
+
+    kind: Kind
+    items: Sequence[Item]
+    options: PredictOptions
+
+
+async def read_inputs(request: Request, options: PredictOptions, max_batch_size: int) -> Inputs:
+    """Read the body of a request.
+
+    Args:
+        request: Its body is not read yet.
+        options: Those of the query; what a JSON body says goes before them.
+        max_batch_size: Inputs that one request may hold.
+
+    Raises:
+        UnsupportedMediaType: a content type that is none of the four forms.
+        InvalidJson: see the class; so for InvalidBody, InvalidRequest, EmptyInput and BatchTooLarge.
+    """
+    header = request.headers.get("content-type", "")
+    media_type = header.partition(";")[0].strip().lower()
+    if media_type == "multipart/form-data":
+        inputs = await _from_multipart(request, options, max_batch_size)
+    elif media_type == "application/json":
+        inputs = _from_json(await request.body(), options)
+    elif media_type == "text/plain":
+        _check_charset(header)
+        inputs = Inputs("text", [_decoded_text(await request.body())], options)
+    elif media_type.startswith("image/") or media_type == "application/octet-stream":
+        inputs = Inputs("image", [await request.body()], options)
+    else:
+        raise _unsupported(media_type)
+    if not inputs.items:
+        raise EmptyInput("a request must hold at least one input, got none")
+    if len(inputs.items) > max_batch_size:
+        raise _batch_too_large(max_batch_size)
+    return inputs
+
+
+async def _from_multipart(request: Request, options: PredictOptions, max_batch_size: int) -> Inputs:
+    items: list[Item] = []
+    kinds: set[Kind] = set()
+    try:
+        # The body as a whole is limited already, and preprocessing names the limit on a text better than the parser.
+        form = await request.form(max_files=max_batch_size, max_fields=max_batch_size, max_part_size=2**62)
+    except HTTPException as error:
+        if error.detail.startswith("Too many"):
+            raise _batch_too_large(max_batch_size) from None
+        raise InvalidBody(f"the multipart body cannot be read: {error.detail}") from None
+    try:
+        for name, part in form.multi_items():
+            if name == "files" and isinstance(part, UploadFile):
+                kinds.add("image")
+                items.append(await part.read())
+            elif name == "text":
+                kinds.add("text")
+                items.append(_decoded_text(await part.read()) if isinstance(part, UploadFile) else part)
+            elif name == "files":
+                raise InvalidRequest("files must be uploaded as files (curl -F files=@photo.jpg), got a plain value")
+            else:
+                raise InvalidRequest(f"a form field must be named files (pictures) or text, got {name!r}", field=name)
+    finally:
+        await form.close()
+    if len(kinds) > 1:
+        raise InvalidRequest("one request must hold pictures or texts, got both")
+    return Inputs(next(iter(kinds), "image"), items, options)
+
+
+def _from_json(body: bytes, options: PredictOptions) -> Inputs:
+    try:
+        content = PredictJson.model_validate_json(body)
+    except ValidationError as error:
+        findings = error.errors(include_url=False, include_context=False, include_input=False)
+        if findings[0]["type"] == "json_invalid":
+            raise InvalidJson(findings[0]["msg"]) from None
+        raise invalid_request(findings) from None
+    wishes = content.model_dump(include=set(PredictOptions.model_fields), exclude_none=True)
+    merged = options.model_copy(update=wishes)
+    texts = content.texts if content.text is None else [content.text]
+    if texts is not None:
+        return Inputs("text", texts, merged)
+    images = content.images if content.image is None else [content.image]
+    return Inputs("image", [_decoded_base64(image) for image in images or []], merged)
+
+
+def _decoded_text(content: bytes) -> str | InvalidText:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return InvalidText(f"a text must be UTF-8, it is not at byte {error.start}", position=error.start)
+
+
+def _decoded_base64(content: str) -> bytes | InvalidBase64:
+    try:
+        return base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError) as error:
+        return InvalidBase64(f"an image in JSON must be base64: {error}")
+
+
+def _check_charset(header: str) -> None:
+    message = Message()
+    message["content-type"] = header
+    charset = message.get_content_charset("utf-8")
+    if charset not in {"utf-8", "utf8", "us-ascii"}:
+        raise UnsupportedMediaType(f"text/plain must have the charset utf-8, got {charset}", charset=charset)
+
+
+def _unsupported(media_type: str) -> UnsupportedMediaType:
+    if media_type == "application/x-www-form-urlencoded":
+        problem = "application/x-www-form-urlencoded is not read here (curl -d sends it unless told otherwise)"
+    else:
+        problem = f"a content type must say what the body is, got {media_type or 'none'}"
+    return UnsupportedMediaType(f"{problem}: {_WHAT_TO_SEND}", content_type=media_type)
+
+
+def _batch_too_large(limit: int) -> BatchTooLarge:
+    return BatchTooLarge(f"a request must hold at most {limit} inputs, got more", limit=limit)

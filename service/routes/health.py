@@ -1,0 +1,37 @@
+"""Probes: is the process alive, may it get requests, which version is it."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import APIRouter
+
+from service.routes.state import ServingState
+from service.schemas import ErrorAnswer, Status, Version
+
+router = APIRouter(tags=["health"])
+
+_NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {"model": ErrorAnswer, "description": "The models are not loaded yet."}
+}
+
+
+@router.get("/livez", summary="Is the process alive?")
+async def live() -> Status:
+    """Answers as long as the process does."""
+    return Status(status="ok")
+
+
+@router.get("/readyz", summary="May it get requests?", responses=_NOT_READY)
+@router.get("/healthz", summary="The same as /readyz", responses=_NOT_READY)
+async def ready(_: ServingState) -> Status:
+    """Answers 200 once every model served has given its golden examples the answers of the day of export."""
+    return Status(status="ok")
+
+
+@router.get("/version", summary="Version of the service")
+async def service_version() -> Version:
+    """The installed version of labelset; `unknown` where it runs from a checkout that was never installed."""
+    try:
+        return Version(version=version("labelset"))
+    except PackageNotFoundError:
+        return Version(version="unknown")

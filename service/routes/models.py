@@ -1,0 +1,63 @@
+"""What is served here."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from model.bundle import CARD
+from model.golden import GoldenText
+from service.repository import Repository, ServedModel
+from service.routes.state import ServingState
+from service.schemas import ErrorAnswer, Examples, ModelDetail, ModelList, ModelSummary
+
+router = APIRouter(prefix="/models", tags=["models"])
+
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"model": ErrorAnswer, "description": "No such model, or no such version of it."}
+}
+
+
+@router.get("", summary="All models")
+async def list_models(serving: ServingState) -> ModelList:
+    """Every model in its default version, the newest."""
+    repository = serving.repository
+    return ModelList(models=[_summary(repository, model) for model in repository])
+
+
+@router.get("/{name}", summary="One model", responses=_NOT_FOUND)
+async def describe_model(serving: ServingState, name: str, version: str | None = None) -> ModelDetail:
+    """Labels, metrics, model card, preprocessing and origin of a model."""
+    model = serving.repository.get(name, version)
+    bundle, manifest = model.predictor.bundle, model.manifest
+    return ModelDetail(
+        **_summary(serving.repository, model).model_dump(),
+        labels=list(manifest.labels),
+        sparsity=manifest.sparsity,
+        preprocessing=manifest.preprocessing,
+        provenance=manifest.provenance,
+        card=bundle.read_text(CARD),
+        digest=bundle.digest,
+        device=model.predictor.session.device,
+        r_softmax=model.r_softmax,
+    )
+
+
+@router.get("/{name}/examples", summary="Inputs to try", responses=_NOT_FOUND)
+async def list_examples(serving: ServingState, name: str, version: str | None = None) -> Examples:
+    """The model's golden examples, which it answered before it was served."""
+    model = serving.repository.get(name, version)
+    inputs = [example.input for example in model.golden_examples]
+    return Examples(
+        kind=model.kind, inputs=[given.text if isinstance(given, GoldenText) else given.base64 for given in inputs]
+    )
+
+
+def _summary(repository: Repository, model: ServedModel) -> ModelSummary:
+    return ModelSummary(
+        name=model.name,
+        version=model.version,
+        versions=repository.versions(model.name),
+        kind=model.kind,
+        class_count=len(model.manifest.labels),
+        metrics=model.manifest.metrics,
+    )

@@ -1,0 +1,53 @@
+"""`POST /predict`: inputs in any of four forms -> their label sets."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from model.errors import LabelsetError
+from model.labels import LabelSet
+from model.session import Sparsity
+from service.errors import error_body
+from service.intake import read_inputs
+from service.routes.predict_docs import PREDICT_BODY, PREDICT_RESPONSES
+from service.routes.state import ServingState
+from service.schemas import ErrorBody, FailedPrediction, Label, ModelVersion, PredictAnswer, Prediction, PredictOptions
+
+router = APIRouter(tags=["predict"])
+
+
+@router.post(
+    "/predict", summary="Label sets of images or texts", responses=PREDICT_RESPONSES, openapi_extra=PREDICT_BODY
+)
+async def predict(
+    request: Request, serving: ServingState, options: Annotated[PredictOptions, Query()]
+) -> PredictAnswer:
+    """Give each input its label set: the classes whose probability is not zero.
+
+    Without `label_count` and `sparsity_rate` the model decides how many labels there are. Options may stand in the
+    query, and in a JSON body too, which goes before the query.
+
+    A request with one input that fails gets that input's error as its answer. In a batch an input fails alone: the
+    answer is 200 and the error stands at its index, even where every input failed.
+    """
+    inputs = await read_inputs(request, options, serving.settings.max_batch_size)
+    wish = inputs.options
+    model = serving.repository.choose(inputs.kind, wish.model, wish.version)
+    answers = await serving.pipeline.answer(model, inputs.items, Sparsity(wish.label_count, wish.sparsity_rate))
+    if len(answers) == 1 and isinstance(answers[0], LabelsetError):
+        raise answers[0]
+    return PredictAnswer(
+        model=ModelVersion(name=model.name, version=model.version),
+        predictions=[_prediction(index, answer) for index, answer in enumerate(answers)],
+    )
+
+
+def _prediction(index: int, answer: LabelSet | LabelsetError) -> Prediction | FailedPrediction:
+    if isinstance(answer, LabelsetError):
+        return FailedPrediction(index=index, error=ErrorBody(**error_body(answer)))
+    return Prediction(
+        index=index,
+        labels=[Label(label=label, probability=probability) for label, probability in answer.labels],
+        label_count=answer.label_count,
+        sparsity_rate=answer.sparsity_rate,
+    )

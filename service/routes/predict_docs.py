@@ -1,0 +1,101 @@
+"""What `/docs` says of `/predict`, which reads its body itself: the forms of the body, examples, answers."""
+
+from typing import Any
+
+from service.schemas import ErrorAnswer, PredictJson
+
+# A picture of 8 by 8 pixels, small enough to read and real enough to be answered.
+_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGM4wcCAFTEMLQkACXwiAbeXZJcAAAAASUVORK5CYII="
+_SENTENCE = "Adversaries may send spearphishing emails with a malicious attachment."
+
+_JSON_EXAMPLES = {
+    "one text": {"text": _SENTENCE},
+    "several texts, three labels each": {"texts": [_SENTENCE, "The malware deletes event logs."], "label_count": 3},
+    "one image": {"image": _PNG},
+    "several images, by model and version": {"images": [_PNG, _PNG], "model": "image-demo", "version": "1"},
+}
+
+_IMAGE = {"schema": {"type": "string", "format": "binary"}}
+
+PREDICT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": PredictJson.model_json_schema(),
+                "examples": {name: {"value": value} for name, value in _JSON_EXAMPLES.items()},
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "description": "Pictures in `files`, or texts in `text`, one or many.",
+                    "properties": {
+                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "text": {"type": "array", "items": {"type": "string"}},
+                    },
+                },
+            },
+            "text/plain": {"schema": {"type": "string"}, "example": _SENTENCE},
+            "image/*": _IMAGE,
+            "application/octet-stream": _IMAGE,
+        },
+    }
+}
+
+_ANSWERS = {
+    "one text": {
+        "model": {"name": "text-demo", "version": "1"},
+        "predictions": [
+            {
+                "index": 0,
+                "labels": [
+                    {"label": "initial-access", "probability": 0.83},
+                    {"label": "execution", "probability": 0.17},
+                ],
+                "label_count": 2,
+                "sparsity_rate": 0.857,
+            }
+        ],
+    },
+    "a batch with a bad input": {
+        "model": {"name": "image-demo", "version": "1"},
+        "predictions": [
+            {
+                "index": 0,
+                "labels": [{"label": "bird", "probability": 1.0}],
+                "label_count": 1,
+                "sparsity_rate": 0.983,
+            },
+            {
+                "index": 1,
+                "error": {
+                    "code": "not_an_image",
+                    "message": "a picture must be one of JPEG, PNG, WEBP, GIF, BMP, TIFF, got bytes that begin as none "
+                    "of them",
+                    "detail": {},
+                },
+            },
+        ],
+    },
+}
+
+_ERRORS = {
+    400: "`invalid_json`, `invalid_body`, `model_ambiguous`",
+    404: "`model_not_found`, `version_not_found`",
+    413: "`image_too_large`, `text_too_long`, `batch_too_large`, `body_too_large`",
+    415: "`unsupported_media_type`",
+    422: "`not_an_image`, `image_corrupt`, `invalid_base64`, `invalid_text`, `empty_input`, `wrong_input_kind`, "
+    "`invalid_sparsity`, `invalid_request`",
+    500: "`invalid_model_output`, `internal_error`",
+    503: "`not_ready`",
+}
+
+PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "One prediction for each input, in the order of the request.",
+        "content": {
+            "application/json": {"examples": {name: {"value": value} for name, value in _ANSWERS.items()}},
+        },
+    },
+    **{status: {"model": ErrorAnswer, "description": codes} for status, codes in _ERRORS.items()},
+}

@@ -1,0 +1,35 @@
+"""What a route needs of the application."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.errors import NotReady
+from service.pipeline import Pipeline
+from service.repository import Repository
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What there is once the models are loaded and have passed their golden examples."""
+
+    settings: Settings
+    repository: Repository
+    pipeline: Pipeline
+
+
+def serving(request: Request) -> Serving:
+    """The loaded service.
+
+    Raises:
+        NotReady: the models are not loaded yet, or no more.
+    """
+    state: Serving | None = getattr(request.app.state, "serving", None)
+    if state is None:
+        raise NotReady("the models are not loaded")
+    return state
+
+
+ServingState = Annotated[Serving, Depends(serving)]

@@ -1,0 +1,143 @@
+"""What goes over the wire: requests and answers."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from model.manifest import ImagePreprocessing, Provenance, SparsityPolicy, TextPreprocessing
+from service.repository import Kind
+
+
+class PredictOptions(BaseModel):
+    """What a caller may wish for, whatever form the inputs come in."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Annotated[str | None, Field(description="Which model; may be left out where only one takes the input.")] = (
+        None
+    )
+    version: Annotated[str | None, Field(description="Which version of it; the newest when left out.")] = None
+    label_count: Annotated[
+        int | None, Field(description="Number of labels wanted; the model decides when left out.")
+    ] = None
+    sparsity_rate: Annotated[
+        float | None, Field(description="Fraction of zeros wanted among the classes, 0 to 1; excludes label_count.")
+    ] = None
+
+
+class PredictJson(PredictOptions):
+    """A JSON body of `/predict`: exactly one of `text`, `texts`, `image` and `images`, and any of the options."""
+
+    text: Annotated[str | None, Field(description="One text.")] = None
+    texts: Annotated[list[str] | None, Field(description="Several texts.")] = None
+    image: Annotated[str | None, Field(description="One encoded picture (JPEG, PNG, …) in base64.")] = None
+    images: Annotated[list[str] | None, Field(description="Several encoded pictures in base64.")] = None
+
+    @model_validator(mode="after")
+    def _holds_one_kind_of_input(self) -> "PredictJson":
+        given = [name for name in ("text", "texts", "image", "images") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a body must hold exactly one of text, texts, image and images, got {given or 'none'}")
+        return self
+
+
+class Label(BaseModel):
+    """A label that is present in the input."""
+
+    label: str
+    probability: float = Field(description="In (0, 1]; those of one input sum to 1.")
+
+
+class Prediction(BaseModel):
+    """The label set of one input."""
+
+    index: int = Field(description="Position of the input in the request.")
+    labels: list[Label] = Field(description="The label set, the most probable label first; may be empty.")
+    label_count: int
+    sparsity_rate: float = Field(description="Fraction of zeros that the answer was computed for.")
+
+
+class ErrorBody(BaseModel):
+    """What went wrong: a stable code for programs, a sentence for people."""
+
+    code: str
+    message: str
+    detail: dict[str, Any]
+
+
+class FailedPrediction(BaseModel):
+    """An input of a batch that could not be answered; the others are not affected."""
+
+    index: int
+    error: ErrorBody
+
+
+class ErrorAnswer(BaseModel):
+    """The one shape of every error."""
+
+    error: ErrorBody
+
+
+class ModelVersion(BaseModel):
+    """Which version of which model answered."""
+
+    name: str
+    version: str
+
+
+class PredictAnswer(BaseModel):
+    """One prediction for each input, in the order of the request."""
+
+    model: ModelVersion
+    predictions: list[Prediction | FailedPrediction]
+
+
+class ModelSummary(BaseModel):
+    """A model in the list of models, in its default version."""
+
+    name: str
+    version: str
+    versions: list[str] = Field(description="All versions served, the newest (the default) first.")
+    kind: Kind
+    class_count: int
+    metrics: dict[str, float] = Field(description="Measured on the test split on the day of export.")
+
+
+class ModelList(BaseModel):
+    """The models served here."""
+
+    models: list[ModelSummary]
+
+
+class ModelDetail(ModelSummary):
+    """Everything that is known of one version of a model."""
+
+    labels: list[str]
+    sparsity: SparsityPolicy
+    preprocessing: ImagePreprocessing | TextPreprocessing
+    provenance: Provenance
+    card: str = Field(description="The model card, Markdown.")
+    digest: str = Field(description="sha256 of the bundle's bundle.json, which names those of all other files.")
+    device: str
+    r_softmax: Literal["native", "function"] = Field(
+        description="Whether the compiled kernel computes the probabilities, or the function in the model's own file."
+    )
+
+
+class Examples(BaseModel):
+    """A few real inputs that came with the model: texts, or encoded pictures in base64."""
+
+    kind: Kind
+    inputs: list[str]
+
+
+class Status(BaseModel):
+    """An answer to a probe."""
+
+    status: str
+
+
+class Version(BaseModel):
+    """Version of the service."""
+
+    version: str

@@ -1,0 +1,84 @@
+"""Settings of the service, from the environment (`LABELSET_*`) or from the command line."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from model.errors import LabelsetError
+from model.preprocess import DEFAULT_LIMITS, Limits
+from model.session import Device
+
+_PREFIX = "LABELSET_"
+EMBEDDED_BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
+
+
+class InvalidSettings(LabelsetError):
+    """A setting that does not exist or has an impossible value."""
+
+    code = "invalid_settings"
+
+
+class Settings(BaseSettings):
+    """Everything one may set; a field `port` is the variable `LABELSET_PORT`."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    models: Path = Field(default=EMBEDDED_BUNDLES, description="a bundle, or a repository of NAME/VERSION/bundle.json")
+    device: Device = "auto"
+    runtime_threads: int = Field(default=0, ge=0, description="threads within one operator; 0: the runtime decides")
+    decode_threads: int = Field(default=os.cpu_count() or 1, ge=1, description="inputs decoded at the same time")
+    max_image_bytes: int = Field(default=DEFAULT_LIMITS.max_image_bytes, ge=1)
+    max_image_pixels: int = Field(default=DEFAULT_LIMITS.max_image_pixels, ge=1)
+    max_text_chars: int = Field(default=DEFAULT_LIMITS.max_text_chars, ge=1)
+    max_batch_size: int = Field(default=32, ge=1, description="inputs of one request")
+    max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="bytes of one request")
+
+    def __init__(self, **values: Any) -> None:
+        """Read the environment; `values` override it.
+
+        Raises:
+            InvalidSettings: a value out of its range, or a variable that looks like a misspelt one.
+        """
+        _refuse_misspelt_variables(set(type(self).model_fields))
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = _PREFIX + ".".join(str(part) for part in first["loc"]).upper() if first["loc"] else "settings"
+            message = first["msg"].removeprefix("Value error, ")
+            raise InvalidSettings(f"{name}: {message}, got {first['input']!r}" if first["loc"] else message) from None
+
+    @model_validator(mode="after")
+    def _a_body_holds_an_image(self) -> "Settings":
+        # An image in JSON is base64: four bytes for three.
+        needed = self.max_image_bytes * 4 // 3 + 1024
+        if self.max_body_bytes < needed:
+            raise ValueError(
+                f"LABELSET_MAX_BODY_BYTES must be at least {needed}, so that an image of LABELSET_MAX_IMAGE_BYTES "
+                f"{self.max_image_bytes} fits in as base64, got {self.max_body_bytes}"
+            )
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        """What preprocessing accepts from a caller."""
+        return Limits(
+            max_image_bytes=self.max_image_bytes,
+            max_image_pixels=self.max_image_pixels,
+            max_text_chars=self.max_text_chars,
+        )
+
+
+def _refuse_misspelt_variables(fields: set[str]) -> None:
+    # Other parts of the project have LABELSET_* variables of their own, so only a near miss is an error.
+    known = {_PREFIX + name.upper() for name in fields}
+    for variable in sorted(name.upper() for name in os.environ if name.upper().startswith(_PREFIX)):
+        near = difflib.get_close_matches(variable, known, n=1, cutoff=0.9)
+        if variable not in known and near:
+            raise InvalidSettings(f"{variable} is not a setting; did you mean {near[0]}?", variable=variable)
