@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import BmpImagePlugin, GifImagePlugin, Image, PngImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, GifImagePlugin, Image, PngImagePlugin, UnidentifiedImageError, WebPImagePlugin
 from PIL.ExifTags import Base as ExifTag
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TILELENGTH, TILEWIDTH, TiffImageFile
@@ -91,7 +91,8 @@ class ImagePreprocessor:
             raise
         # Pillow's decoders raise a dozen types for broken files: OSError, SyntaxError, struct.error, ZeroDivisionError…
         except Exception as error:
-            raise ImageCorrupt(f"the {image_format} file cannot be decoded: {error}", format=image_format) from error
+            reason = "its header is broken" if isinstance(error, UnidentifiedImageError) else error
+            raise ImageCorrupt(f"the {image_format} file cannot be decoded: {reason}", format=image_format) from error
 
     def collate(self, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """`pixels`: uint8 `[N, height, width, 3]`."""

@@ -122,8 +122,8 @@ def test_the_pixel_limit_counts_the_pixels_of_the_header(image_format):
 
 
 def test_a_picture_larger_than_pillow_s_own_limit_is_read_where_ours_allows_it():
-    content = encode(Image.new("1", (20_000, 9_000)), "PNG")
-    assert build(max_image_pixels=180_000_000)(content).shape == (32, 32, 3)
+    content = encode(Image.new("L", (9_500, 9_500)), "JPEG")
+    assert build(max_image_pixels=9_500**2)(content).shape == (32, 32, 3)
 
 
 def test_the_bytes_limit_comes_before_the_file_is_looked_at():
@@ -182,7 +182,9 @@ def test_a_truncated_picture_is_corrupt(image_format, fraction):
 
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_a_signature_with_nothing_behind_it_is_corrupt(image_format):
-    assert refusal(encode(noise(), image_format)[:16]).code == "image_corrupt"
+    error = refusal(encode(noise(), image_format)[:16])
+    assert error.code == "image_corrupt"
+    assert "BytesIO" not in error.message
 
 
 def specimens():
