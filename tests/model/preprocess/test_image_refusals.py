@@ -157,7 +157,7 @@ def test_a_progressive_jpeg_of_very_many_scans_is_refused():
         encode(Image.new("RGB", (4, 4)), "JPEG2000"),
         encode(Image.new("RGB", (4, 4)), "TGA"),
         encode(Image.new("RGB", (4, 4)), "EPS"),
-        encode(Image.new("RGB", (4, 4)), "AVIF"),
+        b"\0\0\0\x20ftypavif\0\0\0\0avifmif1",
     ],
     ids=lambda content: repr(content[:12]),
 )
