@@ -7,9 +7,10 @@ part of the network and travel inside the exported graph. Knows nothing of label
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import AutoConfig, BertConfig, BertModel, ResNetConfig, ResNetModel
 
@@ -21,6 +22,8 @@ class ImageBackbone(nn.Module):
     """A ResNet over uint8 pixels."""
 
     input_name = "pixels"
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, network: ResNetModel, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
@@ -74,7 +77,7 @@ def load_image_backbone(source: str, depths: Sequence[int] | None = None) -> Ima
     if depths is not None:
         config.depths = list(depths)
         config.hidden_sizes = config.hidden_sizes[: len(depths)]
-    network = ResNetModel.from_pretrained(source, config=config)
+    network = _pretrained(ResNetModel, source, config)
     preprocessor = Path(source) / "preprocessor_config.json"
     known = json.loads(preprocessor.read_text()) if preprocessor.is_file() else {}
     return ImageBackbone(network, known.get("image_mean", IMAGENET_MEAN), known.get("image_std", IMAGENET_STD))
@@ -93,8 +96,26 @@ def load_text_backbone(source: str, layers: int | None = None) -> TextBackbone:
     config = AutoConfig.from_pretrained(source)
     if layers is not None:
         config.num_hidden_layers = layers
-    network = BertModel.from_pretrained(source, config=config, add_pooling_layer=False)
-    return TextBackbone(network)
+    return TextBackbone(_pretrained(BertModel, source, config, add_pooling_layer=False))
+
+
+def _pretrained(architecture: type[Any], source: str, config: Any, **arguments: Any) -> Any:
+    """Load weights; those of layers that `config` leaves out are dropped, one that the network lacks is an error.
+
+    Raises:
+        ValueError: the weights at `source` are for another architecture.
+    """
+    # The library reports dropped weights as a table of warnings; here they are meant, and missing ones are checked.
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        network, loading = architecture.from_pretrained(source, config=config, output_loading_info=True, **arguments)
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+    if loading["missing_keys"]:
+        missing = sorted(loading["missing_keys"])
+        raise ValueError(f"{source} must hold the weights of a {architecture.__name__}, it lacks {missing[:3]}")
+    return network
 
 
 def new_text_backbone(
