@@ -13,7 +13,7 @@ import numpy.typing as npt
 from model import preprocess
 from model.bundle import TOKENIZER, Bundle
 from model.labels import LabelSet, SparseRow, label_set
-from model.session import Device, InvalidModelOutput, Session, Sparsity
+from model.session import LET_THE_MODEL_DECIDE, Device, InvalidModelOutput, Session, Sparsity
 
 
 class Predictor:
@@ -23,7 +23,7 @@ class Predictor:
         self,
         bundle: Bundle,
         device: Device = "auto",
-        limits: preprocess.Limits = preprocess.Limits(),  # noqa: B008 - frozen
+        limits: preprocess.Limits = preprocess.DEFAULT_LIMITS,
         threads: int = 0,
     ) -> None:
         self.bundle = bundle
@@ -49,7 +49,7 @@ class Predictor:
         rows, _ = self.session.run(self.preprocess.collate(arrays), sparsities)
         return [self._named(row) for row in rows]
 
-    def predict(self, items: Sequence[bytes | str], sparsity: Sparsity = Sparsity()) -> list[LabelSet]:  # noqa: B008
+    def predict(self, items: Sequence[bytes | str], sparsity: Sparsity = LET_THE_MODEL_DECIDE) -> list[LabelSet]:
         """Answer raw inputs: encoded pictures, or texts.
 
         Raises:
