@@ -16,6 +16,8 @@ from model.repository import EMBEDDED_BUNDLES, bundle_folders
 from service.app import create_app
 from service.settings import Settings
 
+logger = logging.getLogger("labelset.service")
+
 
 class CannotListen(LabelsetError):
     """The address is taken, or is none of this machine's."""
@@ -92,7 +94,9 @@ def serve(folder: Path | None, or_embedded: bool, **options: Any) -> None:
         folder = EMBEDDED_BUNDLES
     given = {name: value for name, value in {"models": folder, **options}.items() if value is not None}
     logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
-    ServerProcess(Settings(**given)).run()
+    server = ServerProcess(Settings(**given))
+    logger.info("listening on %s", server.url)
+    server.run()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,40 @@
+"""The documentation keeps up with the code: commands, targets, links."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import labelset
+
+ROOT = Path(labelset.__file__).parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TARGETS = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def _prose() -> str:
+    return "\n".join(page.read_text() for page in PAGES)
+
+
+@pytest.mark.parametrize("command", labelset.main.list_commands(None))
+def test_every_command_is_documented(command):
+    assert re.search(rf"\blabelset {command}\b", _prose())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_make_target_is_documented(target):
+    assert re.search(rf"\bmake {target}\b", _prose())
+
+
+def test_every_documented_command_exists():
+    # `labelset X` in code style or at the start of a line of a code block.
+    named = set(re.findall(r"(?:`|^\$? ?(?:\.venv/bin/)?)labelset ([a-z][a-z-]+)", _prose(), re.MULTILINE))
+    assert named
+    assert named <= set(labelset.main.list_commands(None))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_within_the_project_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    relative = [link for link in links if "://" not in link and not link.startswith("mailto:")]
+    assert [link for link in relative if not (page.parent / link).exists()] == []
