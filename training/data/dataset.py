@@ -70,10 +70,13 @@ def label_counts(examples: Collection[Example]) -> Counter[str]:
     return Counter(label for example in examples for label in example.labels)
 
 
-def drop_rare_labels(examples: Collection[Example], min_count: int) -> list[Example]:
-    """Take away labels that fewer than `min_count` examples carry; the examples stay."""
-    counts = label_counts(examples)
+def keep_labels(examples: Collection[Example], labels: Collection[str]) -> list[Example]:
+    """Take all labels but `labels` off the examples; the examples stay."""
     return [
-        replace(example, labels=tuple(label for label in example.labels if counts[label] >= min_count))
-        for example in examples
+        replace(example, labels=tuple(label for label in example.labels if label in labels)) for example in examples
     ]
+
+
+def frequent_labels(examples: Collection[Example], min_count: int) -> tuple[str, ...]:
+    """The labels that at least `min_count` examples carry, sorted."""
+    return tuple(sorted(label for label, count in label_counts(examples).items() if count >= min_count))

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.data.cache import cached_folder
-from training.data.dataset import Example, LabelledData, drop_rare_labels
+from training.data.dataset import Example, LabelledData, frequent_labels, keep_labels
 from training.data.packages import Package, fetch_package
-from training.data.split import split_by_group
+from training.data.split import SHARES, split_by_group
 from training.data.svg import LONGER_SIDE_PIXELS, draw_all, png_path, read_drawings
 
 PACKAGE = Package(
@@ -49,13 +49,12 @@ def load_openclipart(seed: int = 0) -> LabelledData:
     svgs = find_svgs(svg_folder)
     entry = f"openclipart-png-{LONGER_SIDE_PIXELS}-{PACKAGE.sha256[:12]}"
     png_folder = cached_folder(entry, lambda folder: draw_all(svg_folder, svgs, folder), resume=True)
-    # Rare is what artists rarely wrote, so copies count here, and only here.
-    copies = drop_rare_labels(read_openclipart(svg_folder, png_folder), MIN_LABEL_COUNT)
+    copies = read_openclipart(svg_folder, png_folder)
+    labels = frequent_labels(copies, MIN_LABEL_COUNT)
     # A picture left without a label is one nobody described, not one that shows nothing.
-    examples = [example for example in merge_copies(copies) if example.labels]
-    labels = sorted({label for example in examples for label in example.labels})
-    train, validation, test = split_by_group(examples, seed=seed)
-    return LabelledData("openclipart", "image", tuple(labels), train, validation, test, LICENCE, SOURCE)
+    examples = [example for example in keep_labels(merge_copies(copies), labels) if example.labels]
+    train, validation, test = split_by_group(examples, shares=list(SHARES.values()), seed=seed)
+    return LabelledData("openclipart", "image", labels, train, validation, test, LICENCE, SOURCE)
 
 
 def find_svgs(svg_folder: Path) -> list[Path]:
@@ -67,8 +66,8 @@ def find_svgs(svg_folder: Path) -> list[Path]:
 def read_openclipart(svg_folder: Path, png_folder: Path) -> list[Example]:
     """Read one example for each file that could be drawn. Its group is its folder: a folder holds variations."""
     examples = []
-    for name, drawing in sorted(read_drawings(png_folder).items()):
-        if drawing["sha256"] is not None:
+    for name, failure in sorted(read_drawings(png_folder).items()):
+        if failure is None:
             labels = read_keywords((svg_folder / name).read_bytes()) - _NOT_ABOUT_THE_PICTURE
             image = png_path(png_folder, name)
             examples.append(Example(tuple(sorted(labels)), image=image, group=str(Path(name).parent)))
@@ -79,6 +78,7 @@ def merge_copies(examples: list[Example]) -> list[Example]:
     """One example for each different picture, with the labels of all its copies; its folder is that of the first."""
     merged: dict[bytes, Example] = {}
     for example in examples:
+        assert example.image is not None
         content = example.image.read_bytes()
         first = merged.setdefault(content, example)
         merged[content] = replace(first, labels=tuple(sorted({*first.labels, *example.labels})))

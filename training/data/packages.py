@@ -1,7 +1,7 @@
 """Fetch a published package with its own package manager, verify it, unpack it into the cache.
 
-Which registry is asked is the business of each client's settings on the user's machine. No code of a package is run (but
-that of Node itself, where npm is missing): a package is a container for data.
+Which registry is asked is the business of each client's settings on the user's machine. A package is a container for
+data: nothing in it is run, but for Node itself where npm is missing.
 """
 
 import hashlib

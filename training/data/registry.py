@@ -1,36 +1,53 @@
-"""What `labelset` knows by name: data sets and pre-trained weights, and how each is had."""
+"""What `labelset` knows by name (data sets, pre-trained weights), and the one way to load any data."""
 
+import logging
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from difflib import get_close_matches
+from pathlib import Path
 
 from training.data.attack import load_attack
-from training.data.dataset import DataError, LabelledData
+from training.data.dataset import DataError, LabelledData, frequent_labels, keep_labels
 from training.data.openclipart import load_openclipart
+from training.data.user_data import load_user_data
 from training.data.weights import WEIGHTS
 
 DATA_SETS: dict[str, Callable[[int], LabelledData]] = {"attack": load_attack, "openclipart": load_openclipart}
 
 FETCHABLE = (*DATA_SETS, *WEIGHTS)
 
+_log = logging.getLogger(__name__)
+
 
 class UnknownName(DataError):
-    """Neither a data set, nor weights, nor a path."""
+    """Neither a known name nor a path that exists."""
 
     def __init__(self, name: str, known: Collection[str]) -> None:
         nearest = get_close_matches(name, known, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}"
-        super().__init__(f"nothing is known by the name {name!r}: {hint}")
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known names are {', '.join(known)}"
+        super().__init__(f"{name!r} is neither a known name nor a path that exists: {hint}")
 
 
-def load(name: str, *, seed: int = 0) -> LabelledData:
-    """Load a data set, fetching it when the cache lacks it.
+def load(name_or_path: str, *, images: Path | None = None, min_label_count: int = 1, seed: int = 0) -> LabelledData:
+    """Load a data set by name (fetching it when the cache lacks it), or a user's own from a file or a folder.
+
+    Args:
+        name_or_path: One of `DATA_SETS`, else a path.
+        images: For a table of images: the folder its paths are relative to, by default its own.
+        min_label_count: Labels that fewer examples carry are taken away, with a warning; the examples stay.
+        seed: Of the split, where the data has none.
 
     Raises:
-        UnknownName: no data set has that name.
+        UnknownName: no data set has that name, and nothing is at that path.
+        DataError: the user's data breaks a rule.
     """
-    if name not in DATA_SETS:
-        raise UnknownName(name, DATA_SETS)
-    return DATA_SETS[name](seed)
+    if name_or_path in DATA_SETS:
+        data = DATA_SETS[name_or_path](seed)
+    elif Path(name_or_path).exists():
+        data = load_user_data(Path(name_or_path), images=images, seed=seed)
+    else:
+        raise UnknownName(name_or_path, DATA_SETS)
+    return _without_rare_labels(data, min_label_count)
 
 
 def fetch_by_name(name: str) -> str:
@@ -49,3 +66,18 @@ def fetch_by_name(name: str) -> str:
     if name in WEIGHTS:
         return f"{name}: {WEIGHTS[name]()}"
     raise UnknownName(name, FETCHABLE)
+
+
+def _without_rare_labels(data: LabelledData, min_count: int) -> LabelledData:
+    labels = frequent_labels(list(data), min_count)
+    rare = sorted(set(data.labels) - set(labels))
+    if not rare:
+        return data
+    _log.warning("dropped %d labels that fewer than %d examples carry: %s", len(rare), min_count, ", ".join(rare))
+    return replace(
+        data,
+        labels=labels,
+        train=keep_labels(data.train, labels),
+        validation=keep_labels(data.validation, labels),
+        test=keep_labels(data.test, labels),
+    )

@@ -7,8 +7,7 @@ import numpy as np
 
 from training.data.dataset import Example
 
-# Shares of train, validation and test.
-SHARES = (0.7, 0.15, 0.15)
+SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 _MAX_ORDERS = 50
 # Error per label at which no other order is tried: sides are then off by about a hundredth.
 _GOOD_ENOUGH = 1e-4
@@ -16,15 +15,18 @@ _GOOD_ENOUGH = 1e-4
 _SMALLEST_GAIN = 1e-9
 
 
-def split_by_group(
-    examples: Sequence[Example], *, seed: int, shares: tuple[float, float, float] = SHARES
-) -> tuple[list[Example], list[Example], list[Example]]:
-    """Deal whole groups out so that each side gets about its share of the examples and of every label.
+def split_by_group(examples: Sequence[Example], *, shares: Sequence[float], seed: int) -> list[list[Example]]:
+    """Deal whole groups out, to each side its share of the examples and of every label as nearly as can be.
 
     The error of a split is the squared distance between the part of a label that a side has and the part it should
     have, summed over sides and labels. Groups are dealt one by one, each to the side where the error grows least; then
     groups change sides as long as that lessens it. Where groups are few and large the outcome hangs on the order they
-    are dealt in, so the best of several orders is taken. A label that one group alone carries goes to train that way.
+    are dealt in, so the best of several orders is taken. A label that one group alone carries goes to the largest side.
+
+    Args:
+        examples: At least one.
+        shares: One for each side, summing to 1.
+        seed: Of the orders.
     """
     groups = _groups(examples)
     parts_GQ = _parts(groups)
@@ -36,7 +38,7 @@ def split_by_group(
             best_error, best_sides = error, sides
         if best_error < _GOOD_ENOUGH * parts_GQ.shape[1]:
             break
-    split: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
+    split: list[list[Example]] = [[] for _ in shares]
     for group, side in zip(groups, best_sides, strict=True):
         split[side].extend(group)
     return split

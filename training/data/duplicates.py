@@ -1,0 +1,47 @@
+"""Group examples that are (nearly) the same, so that a split can keep them on one side."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from training.data.dataset import Example
+
+_WORD = re.compile(r"[^\W\d_]+")
+_LIGHT_WORDS = frozenset(
+    {
+        *("a", "an", "and", "are", "as", "at", "be", "been", "by", "can", "during", "for", "from", "had", "has"),
+        *("have", "in", "is", "it", "its", "of", "on", "or", "that", "the", "their", "to", "used", "uses", "using"),
+        *("was", "were", "which", "with"),
+    }
+)
+
+
+def group_duplicates(examples: Sequence[Example]) -> list[Example]:
+    """Give texts with one `text_key`, and images with the same bytes, the same group."""
+    image_keys = _image_keys([example.image for example in examples if example.image is not None])
+    return [
+        replace(example, group=image_keys[example.image] if example.image is not None else text_key(example.text or ""))
+        for example in examples
+    ]
+
+
+def text_key(text: str) -> str:
+    """What texts share that differ only in case, numbers, punctuation, word order and the lightest English words.
+
+    A text of nothing else is its own key.
+    """
+    words = set(_WORD.findall(text.lower())) - _LIGHT_WORDS
+    return " ".join(sorted(words)) or text
+
+
+def _image_keys(images: list[Path]) -> dict[Path, str]:
+    sizes = {image: image.stat().st_size for image in images}
+    count_of_size = Counter(sizes.values())
+    # Files of different size differ: that spares reading most of a large folder.
+    return {
+        image: hashlib.sha256(image.read_bytes()).hexdigest() if count_of_size[size] > 1 else str(size)
+        for image, size in sizes.items()
+    }
