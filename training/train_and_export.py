@@ -7,7 +7,7 @@ from pathlib import Path
 
 from accelerate.utils import set_seed
 
-from training.build import build_parts
+from training.build import Parts, build_parts
 from training.config import Recipe
 from training.data.dataset import LabelledData
 from training.export import export_bundle
@@ -15,25 +15,28 @@ from training.loop import Run
 from training.report import Finished
 
 
-def train_and_export(recipe: Recipe, data: LabelledData, out: Path, runs: Path, restart: bool = False) -> Finished:
-    """Train a recipe on its data and write the bundle; a run that was cut off goes on where it stood.
+def train(recipe: Recipe, data: LabelledData, runs: Path, restart: bool = False) -> Parts:
+    """Train a recipe on its data, or go on where an earlier run was cut off; gives the parts with the best weights.
 
     Args:
         recipe: What to train.
         data: The data that the recipe names, read.
-        out: The bundle's folder.
         runs: The folder of all runs; this one's is named for recipe and data, so nothing else resumes it.
         restart: Forget what an earlier run of this very recipe left.
     """
-    started = time.perf_counter()
     folder = run_folder(recipe, data, runs)
     if restart:
         shutil.rmtree(folder, ignore_errors=True)
     set_seed(recipe.seed)
     parts = build_parts(recipe, data)
-    run = Run(recipe, parts, folder)
-    run.train()
-    exported = export_bundle(recipe, data, parts, out)
+    Run(recipe, parts, folder).train()
+    return parts
+
+
+def train_and_export(recipe: Recipe, data: LabelledData, out: Path, runs: Path, restart: bool = False) -> Finished:
+    """Train as `train` does and write the bundle to the folder `out`."""
+    started = time.perf_counter()
+    exported = export_bundle(recipe, data, train(recipe, data, runs, restart), out)
     return Finished(exported, time.perf_counter() - started)
 
 
