@@ -31,7 +31,8 @@ def weighted_softmax(logits: Tensor, weights: Tensor) -> Tensor:
     _require_logits(logits)
     if not torch.compiler.is_compiling():
         if weights.shape != logits.shape:
-            raise ValueError(f"weights must have the shape of the logits, {logits.shape}, got {weights.shape}")
+            shapes = f"{tuple(logits.shape)}, got {tuple(weights.shape)}"
+            raise ValueError(f"weights must have the shape of the logits, {shapes}")
         _require((weights >= 0) & weights.isfinite(), weights, "weights must be finite and at least 0")
         _require(weights.any(dim=-1), weights.sum(dim=-1), "the sum of a row's weights must be above 0")
     return _weigh(logits, weights)
@@ -103,7 +104,8 @@ def r_softmax_count(logits: Tensor, label_count: int | Tensor, gradient: Gradien
     counts = _one_per_row(label_count, logits, "label count", torch.float64)
     if not torch.compiler.is_compiling():
         _require(counts >= 0, counts, "label count must be at least 0")
-    unmasked = (logits != -torch.inf).sum(dim=-1)
+    # Not dim=-1: in a graph, onnxruntime 1.31 reduces an empty batch to the wrong shape along a negative axis.
+    unmasked = (logits != -torch.inf).sum(dim=logits.ndim - 1)
     rate = (unmasked - counts).clamp(min=0) / unmasked.clamp(min=1)
     # A product, not a selection: a row of NaN stays NaN at k = 0.
     return _apply(logits, rate, gradient) * (counts > 0).to(logits.dtype).unsqueeze(-1)
