@@ -18,7 +18,9 @@ COPY . .
 RUN pip install --no-deps --editable .
 
 FROM packages AS training-files
-RUN pip install --constraint constraints.txt --editable ".[${RUNTIME},train]"
+# An index with torch's CPU build saves the CUDA packages of the default one.
+ARG PIP_EXTRA_INDEX_URL
+RUN pip install --constraint constraints.txt --editable ".[train]"
 COPY . .
 RUN pip install --no-deps --editable .
 
