@@ -57,6 +57,12 @@ class PathEscape(BundleError):
     code = "bundle_path_escape"
 
 
+class NotABundle(BundleError):
+    """A bundle was to be written over something that is none."""
+
+    code = "bundle_not_a_bundle"
+
+
 class InvalidManifest(BundleError):
     """`bundle.json` is not JSON, or lacks or contradicts something."""
 
@@ -113,11 +119,16 @@ def write(path: str | os.PathLike[str], manifest: Mapping[str, Any], files: Mapp
     """Write a bundle so that at no moment a half-written one stands under `path`.
 
     Args:
-        path: The folder to make; one that stands there is replaced.
+        path: The folder to make; a bundle that stands there is replaced.
         manifest: What `bundle.json` says, without `files`, which is computed here.
         files: Contents of every other file, by name.
+
+    Raises:
+        NotABundle: something else stands at `path`; it is left as it is.
     """
-    folder = Path(path)
+    folder = Path(path).resolve()
+    if folder.exists() and not _may_be_replaced(folder):
+        raise NotABundle(f"only a bundle or an empty folder may be replaced by a bundle, {path} is neither")
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -134,7 +145,11 @@ def write(path: str | os.PathLike[str], manifest: Mapping[str, Any], files: Mapp
         shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return Bundle.open(folder)
+    return Bundle.open(path)
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    return folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir()))
 
 
 def _read_manifest_bytes(folder: Path) -> bytes:
