@@ -34,13 +34,13 @@ class Progress:
 
 def save(accelerator: Accelerator, run_folder: Path, progress: Progress) -> None:
     """Write a checkpoint, then drop the older ones."""
-    final = run_folder / f"checkpoint-{progress.step:08d}"
+    # The epoch is part of the name, because the last step of one epoch is also the first state of the next: no name is
+    # ever written twice, so that there is no moment without a whole checkpoint.
+    final = run_folder / f"checkpoint-{progress.epoch:04d}-{progress.step:08d}"
     staging = run_folder / f".{final.name}.part"
     shutil.rmtree(staging, ignore_errors=True)
     accelerator.save_state(str(staging))
     (staging / "progress.json").write_text(json.dumps(asdict(progress)))
-    if final.exists():
-        shutil.rmtree(final)
     staging.rename(final)
     for old in _checkpoints(run_folder)[:-1]:
         shutil.rmtree(old)

@@ -99,16 +99,20 @@ class Run:
             self.progress.batch += 1
             bar.update()
             if self.progress.step % 10 == 0:
-                self._show(bar, loss_sum.item() / (self.progress.step - first_step))
+                self._show(bar, self._mean_loss(loss_sum, first_step))
             if self.progress.step % self.recipe.schedule.checkpoint_steps == 0:
+                self._mean_loss(loss_sum, first_step)  # a checkpoint of a broken network could never be resumed
                 self._checkpoint()
         self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
-        steps = max(1, self.progress.step - first_step)
-        self._log(train_loss=loss_sum.item() / steps, seconds=time.perf_counter() - started)
+        self._log(train_loss=self._mean_loss(loss_sum, first_step), seconds=time.perf_counter() - started)
 
-    def _show(self, bar: "tqdm[Any]", mean_loss: float) -> None:
+    def _mean_loss(self, loss_sum: Tensor, first_step: int) -> float:
+        mean_loss = loss_sum.item() / max(1, self.progress.step - first_step)
         if not math.isfinite(mean_loss):
             raise FloatingPointError(f"the loss must be finite, got {mean_loss} before step {self.progress.step}")
+        return mean_loss
+
+    def _show(self, bar: "tqdm[Any]", mean_loss: float) -> None:
         best_f1 = f"{self.progress.best_f1:.3f}" if self.progress.best_f1 >= 0 else "-"
         bar.set_postfix(epoch=self.progress.epoch + 1, loss=f"{mean_loss:.3f}", best_F1=best_f1)
 
