@@ -1,8 +1,11 @@
-"""Quality of label sets, and of the ranking behind them: which of scikit-learn's formulas we use, and how."""
+"""Quality of label sets, and of the ranking behind them.
+
+The F1 scores are scikit-learn's, written out: its own refuse a label space of one label.
+"""
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import accuracy_score, average_precision_score, f1_score
+from sklearn.metrics import average_precision_score
 
 Multihot = npt.NDArray[np.bool_]
 
@@ -16,20 +19,25 @@ def label_set_metrics(predicted_NC: Multihot, target_NC: Multihot) -> dict[str, 
 
     Returns:
         `example_f1` (mean over the examples of `2 |A and B| / (|A| + |B|)`, 1 where both are empty), `micro_f1`,
-        `macro_f1`, `exact_match` and `count_accuracy`, each in [0, 1].
+        `macro_f1` (over the labels, 0 for one that is neither predicted nor true), `exact_match` and `count_accuracy`,
+        each in [0, 1].
     """
+    both_NC = predicted_NC & target_NC
+    size_NC = predicted_NC.astype(np.int64) + target_NC
     return {
-        "example_f1": float(f1_score(target_NC, predicted_NC, average="samples", zero_division=1.0)),
-        "micro_f1": float(f1_score(target_NC, predicted_NC, average="micro", zero_division=0.0)),
-        "macro_f1": float(f1_score(target_NC, predicted_NC, average="macro", zero_division=0.0)),
-        "exact_match": float(accuracy_score(target_NC, predicted_NC)),
-        "count_accuracy": float(accuracy_score(target_NC.sum(axis=1), predicted_NC.sum(axis=1))),
+        "example_f1": float(_f1(both_NC.sum(axis=1), size_NC.sum(axis=1), of_nothing=1.0).mean()),
+        "micro_f1": float(_f1(both_NC.sum(), size_NC.sum(), of_nothing=0.0)),
+        "macro_f1": float(_f1(both_NC.sum(axis=0), size_NC.sum(axis=0), of_nothing=0.0).mean()),
+        "exact_match": float((predicted_NC == target_NC).all(axis=1).mean()),
+        "count_accuracy": float((predicted_NC.sum(axis=1) == target_NC.sum(axis=1)).mean()),
     }
 
 
 def mean_average_precision(scores_NC: npt.NDArray[np.floating], target_NC: Multihot) -> float:
-    """Mean over the labels of the average precision; labels that no example carries are left out."""
+    """Mean over the labels of the average precision; labels that no example carries are left out, 0 where all are."""
     carried = target_NC.any(axis=0)
+    if not carried.any():
+        return 0.0
     return float(average_precision_score(target_NC[:, carried], scores_NC[:, carried], average="macro"))
 
 
@@ -42,3 +50,8 @@ def best_threshold(scores_NC: npt.NDArray[np.floating], target_NC: Multihot) -> 
     """The one threshold on the scores with the best example-F1: what a user of sigmoid scores would tune."""
     candidates = np.quantile(scores_NC, np.linspace(0.5, 0.999, 200))
     return float(max(candidates, key=lambda threshold: example_f1(scores_NC > threshold, target_NC)))
+
+
+def _f1(both: npt.NDArray[np.int64], size: npt.NDArray[np.int64], of_nothing: float) -> npt.NDArray[np.float64]:
+    """`2 |A and B| / (|A| + |B|)`, and `of_nothing` where both sets are empty."""
+    return np.where(size > 0, 2 * both / np.maximum(size, 1), of_nothing)
