@@ -10,6 +10,8 @@ from training.evaluate import Answers
 
 GOLDEN_COUNT = 5
 MAX_GOLDEN_IMAGE_BYTES = 64 * 1024
+# In logits; sums taken in another order on another processor differ by about 1e-5.
+MIN_MARGIN = 1e-2
 
 
 def decision_margin(answers: Answers) -> npt.NDArray[np.float32]:
@@ -28,14 +30,15 @@ def decision_margin(answers: Answers) -> npt.NDArray[np.float32]:
 def choose_golden(answers: Answers, examples: Sequence[Example]) -> list[int]:
     """Positions of up to `GOLDEN_COUNT` right answers with a wide margin and different label sets.
 
-    Where the model is right too rarely, wide margins of wrong answers fill up: a golden example says what the model
-    answers, not what is true.
+    An answer within `MIN_MARGIN` of another label set is never taken. Where the model is right too rarely, wide margins
+    of wrong answers fill up: a golden example says what the model answers, not what is true.
     """
     right_N = ((answers.probabilities_NC != 0) == answers.targets_NC).all(axis=1)
     several_N = answers.targets_NC.sum(axis=1) > 1
-    order = np.lexsort((-decision_margin(answers), ~several_N, ~right_N))
+    margin_N = decision_margin(answers)
+    order = np.lexsort((-margin_N, ~several_N, ~right_N))
     chosen: dict[bytes, int] = {}
-    for index in map(int, order):
+    for index in map(int, order[margin_N[order] >= MIN_MARGIN]):
         image = examples[index].image
         if image is None or image.stat().st_size <= MAX_GOLDEN_IMAGE_BYTES:
             chosen.setdefault((answers.probabilities_NC[index] != 0).tobytes(), index)
