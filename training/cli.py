@@ -1,5 +1,7 @@
 """The commands of training: `labelset train-and-export`, `evaluate` and `fetch`."""
 
+import json
+import re
 from pathlib import Path
 
 import click
@@ -49,11 +51,17 @@ def train_and_export(
     from training.train_and_export import train_and_export as run
 
     finished = []
-    own = {"data.source": data, "data.images": str(images) if images else None, "backbone.source": backbone}
-    overrides = [f"{key}={value}" for key, value in {**own, "name": name, "seed": seed}.items() if value is not None]
+    own = {"data.source": data, "data.images": images and str(images), "backbone.source": backbone, "name": name}
+    # As JSON, so that a file or a name such as `2024` stays a string.
+    overrides = [f"{key}={json.dumps(value)}" for key, value in {**own, "seed": seed}.items() if value is not None]
     for recipe_name in recipes or (None,):
         recipe = _recipe(recipe_name, data, images, [*overrides, *settings])
-        labelled = load(recipe.data.source, images=recipe.data.images, min_label_count=recipe.data.min_label_count)
+        labelled = load(
+            recipe.data.source,
+            images=recipe.data.images,
+            min_label_count=recipe.data.min_label_count,
+            seed=recipe.data.split_seed,
+        )
         click.echo(
             f"{recipe.name}: {len(labelled.train)} training, {len(labelled.validation)} validation and "
             f"{len(labelled.test)} test examples, {len(labelled.labels)} labels"
@@ -73,8 +81,8 @@ def _recipe(name: str | None, data: str | None, images: Path | None, settings: l
         from training.data.registry import modality_of
 
         assert data is not None
-        own_name = "".join(c if c.isalnum() else "-" for c in Path(data).stem.lower()).strip("-") or "model"
-        return override(named_recipe(modality_of(data, images)), [f"name={own_name}", *settings])
+        own_name = re.sub(r"[^a-z0-9]+", "-", Path(data).stem.lower()).strip("-")[:64] or "model"
+        return override(named_recipe(modality_of(data, images)), [f"name={json.dumps(own_name)}", *settings])
     return override(named_recipe(name), settings)
 
 
