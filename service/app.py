@@ -1,13 +1,11 @@
 """The application: settings in, a FastAPI app out; the models are loaded and replayed before it takes a request."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from model.errors import LabelsetError
 from service.body_limit import BodyLimit
 from service.errors import add_error_handlers
 from service.pipeline import Pipeline
@@ -16,8 +14,6 @@ from service.routes import health, models, predict
 from service.routes.page import add_page
 from service.routes.state import Serving
 from service.settings import Settings
-
-logger = logging.getLogger("labelset.service")
 
 _DESCRIPTION = "Multi-label classification without thresholds: send images or texts, get their label sets."
 
@@ -35,18 +31,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            repository = await asyncio.to_thread(Repository.load, settings)
-        except LabelsetError as error:
-            logger.critical("cannot start: %s", error.message)
-            raise
+        repository = await asyncio.to_thread(Repository.load, settings)
         pipeline = Pipeline(settings.decode_threads)
         app.state.serving = Serving(settings, repository, pipeline)
         yield
         app.state.serving = None
         pipeline.close()
 
-    app = FastAPI(title="labelset", description=_DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="labelset",
+        description=_DESCRIPTION,
+        version=health.installed_version(),
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     add_error_handlers(app)
     for routes in (predict, models, health):

@@ -102,13 +102,13 @@ def error_body(error: LabelsetError) -> dict[str, Any]:
 
 
 def invalid_request(errors: Sequence[Any]) -> InvalidRequest:
-    """Name the first of pydantic's findings in the message and all of them in the detail, without the input itself."""
+    """Name the first of pydantic's findings in the message, the first ten in the detail, and the input in neither."""
     findings = [
         {
-            "field": ".".join(str(part) for part in error["loc"] if part not in {"query", "path", "body"}),
+            "field": ".".join(str(part)[:80] for part in error["loc"] if part not in {"query", "path", "body"}),
             "message": str(error["msg"]).removeprefix("Value error, "),
         }
-        for error in errors
+        for error in errors[:10]
     ]
     first = findings[0]
     return InvalidRequest(": ".join(part for part in (first["field"], first["message"]) if part), errors=findings)
@@ -142,7 +142,6 @@ def _answer_validation_error(request: Request, error: Exception) -> Response:
 
 
 _HTTP_CODES = {
-    400: ("invalid_body", "the body is not what its content type says"),
     404: ("not_found", "there is nothing at this path; /docs lists what there is"),
     405: ("method_not_allowed", "this path does not take this method; /docs lists what it takes"),
 }

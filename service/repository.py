@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from model import golden, preprocess
@@ -11,6 +10,7 @@ from model.bundle import MANIFEST, TOKENIZER, Bundle
 from model.errors import LabelsetError
 from model.manifest import Manifest
 from model.predictor import Predictor
+from model.repository import BundleFolder, bundle_folders
 from model.sparse_softmax import native
 from service.settings import Settings
 
@@ -81,20 +81,21 @@ class Repository:
         """
         models: dict[str, dict[str, ServedModel]] = {}
         refused: list[str] = []
-        for name, version, folder in _bundle_folders(settings.models):
+        for folder in bundle_folders(settings.models):
             try:
-                models.setdefault(name, {})[version] = _load_model(name, version, folder, settings)
+                model = _load_model(folder, settings)
             except Exception as error:  # whatever is wrong with one bundle, the others must serve on
                 reason = f"{error.code}: {error.message}" if isinstance(error, LabelsetError) else repr(error)
-                refused.append(f"{name}/{version} ({reason})")
+                refused.append(f"{folder.name}/{folder.version} ({reason})")
                 logger.error("refused %s", refused[-1], exc_info=not isinstance(error, LabelsetError))
-        by_name = {name: _newest_first(versions) for name, versions in sorted(models.items()) if versions}
-        if not by_name:
+            else:
+                models.setdefault(model.name, {})[model.version] = model
+        if not models:
             raise NothingToServe(
                 f"{settings.models} must be a bundle (a folder with {MANIFEST}) or hold sound ones as "
                 f"NAME/VERSION/{MANIFEST}, " + (f"all were refused: {'; '.join(refused)}" if refused else "found none")
             )
-        return cls(by_name)
+        return cls(models)
 
     def __iter__(self) -> Iterator[ServedModel]:
         """The default version of each model, by name."""
@@ -148,32 +149,13 @@ class Repository:
         return model
 
 
-def _bundle_folders(root: Path) -> Iterator[tuple[str, str, Path]]:
-    """Name, version and folder of each bundle under `root`, sound or not."""
-    if (root / MANIFEST).is_file():
-        yield Bundle.open(root).manifest.name, "1", root
-        return
-    for manifest in sorted(root.glob(f"*/*/{MANIFEST}")):
-        folder = manifest.parent
-        # A name with a dot in front is a bundle that is being written.
-        if not folder.name.startswith(".") and not folder.parent.name.startswith("."):
-            yield folder.parent.name, folder.name, folder
-
-
-def _load_model(name: str, version: str, folder: Path, settings: Settings) -> ServedModel:
-    predictor = Predictor(Bundle.open(folder), settings.device, threads=settings.runtime_threads)
+def _load_model(folder: BundleFolder, settings: Settings) -> ServedModel:
+    predictor = Predictor(Bundle.open(folder.path), settings.device, threads=settings.runtime_threads)
     golden.replay(predictor)
     # The golden examples went through with the default limits: those of the settings are for callers.
     limited = preprocess.build(
         predictor.bundle.manifest.preprocessing, predictor.bundle.read_text(TOKENIZER), settings.limits
     )
-    logger.info("serving %s/%s on %s", name, version, predictor.session.device)
+    logger.info("serving %s/%s on %s", folder.name, folder.version, predictor.session.device)
     r_softmax: Literal["native", "function"] = "function" if native.library_path() is None else "native"
-    return ServedModel(name, version, predictor, limited, golden.load(predictor), r_softmax)
-
-
-def _newest_first(versions: Mapping[str, ServedModel]) -> dict[str, ServedModel]:
-    def age(version: str) -> tuple[bool, int, str]:
-        return version.isdecimal(), int(version) if version.isdecimal() else 0, version
-
-    return {version: versions[version] for version in sorted(versions, key=age, reverse=True)}
+    return ServedModel(folder.name, folder.version, predictor, limited, golden.load(predictor), r_softmax)

@@ -1,6 +1,6 @@
 """What goes over the wire: requests and answers."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,25 +13,23 @@ class PredictOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: Annotated[str | None, Field(description="Which model; may be left out where only one takes the input.")] = (
-        None
+    model: str | None = Field(
+        None, max_length=256, description="Which model; may be left out where only one takes the input."
     )
-    version: Annotated[str | None, Field(description="Which version of it; the newest when left out.")] = None
-    label_count: Annotated[
-        int | None, Field(description="Number of labels wanted; the model decides when left out.")
-    ] = None
-    sparsity_rate: Annotated[
-        float | None, Field(description="Fraction of zeros wanted among the classes, 0 to 1; excludes label_count.")
-    ] = None
+    version: str | None = Field(None, max_length=256, description="Which version of it; the newest when left out.")
+    label_count: int | None = Field(None, description="Number of labels wanted; the model decides when left out.")
+    sparsity_rate: float | None = Field(
+        None, description="Fraction of zeros wanted among the classes, 0 to 1; excludes label_count."
+    )
 
 
 class PredictJson(PredictOptions):
     """A JSON body of `/predict`: exactly one of `text`, `texts`, `image` and `images`, and any of the options."""
 
-    text: Annotated[str | None, Field(description="One text.")] = None
-    texts: Annotated[list[str] | None, Field(description="Several texts.")] = None
-    image: Annotated[str | None, Field(description="One encoded picture (JPEG, PNG, …) in base64.")] = None
-    images: Annotated[list[str] | None, Field(description="Several encoded pictures in base64.")] = None
+    text: str | None = Field(None, description="One text.")
+    texts: list[str] | None = Field(None, description="Several texts.")
+    image: str | None = Field(None, description="One encoded picture (JPEG, PNG, …) in base64.")
+    images: list[str] | None = Field(None, description="Several encoded pictures in base64.")
 
     @model_validator(mode="after")
     def _holds_one_kind_of_input(self) -> "PredictJson":

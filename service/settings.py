@@ -10,10 +10,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.errors import LabelsetError
 from model.preprocess import DEFAULT_LIMITS, Limits
+from model.repository import EMBEDDED_BUNDLES
 from model.session import Device
 
 _PREFIX = "LABELSET_"
-EMBEDDED_BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 
 
 class InvalidSettings(LabelsetError):

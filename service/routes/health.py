@@ -8,6 +8,15 @@ from fastapi import APIRouter
 from service.routes.state import ServingState
 from service.schemas import ErrorAnswer, Status, Version
 
+
+def installed_version() -> str:
+    """The version of labelset; `unknown` where it runs from a checkout that was never installed."""
+    try:
+        return version("labelset")
+    except PackageNotFoundError:
+        return "unknown"
+
+
 router = APIRouter(tags=["health"])
 
 _NOT_READY: dict[int | str, dict[str, Any]] = {
@@ -30,8 +39,5 @@ async def ready(_: ServingState) -> Status:
 
 @router.get("/version", summary="Version of the service")
 async def service_version() -> Version:
-    """The installed version of labelset; `unknown` where it runs from a checkout that was never installed."""
-    try:
-        return Version(version=version("labelset"))
-    except PackageNotFoundError:
-        return Version(version="unknown")
+    """The installed version of labelset."""
+    return Version(version=installed_version())

@@ -12,8 +12,9 @@ from service.schemas import ErrorAnswer, Examples, ModelDetail, ModelList, Model
 
 router = APIRouter(prefix="/models", tags=["models"])
 
-_NOT_FOUND: dict[int | str, dict[str, Any]] = {
-    404: {"model": ErrorAnswer, "description": "No such model, or no such version of it."}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    404: {"model": ErrorAnswer, "description": "`model_not_found`, `version_not_found`"},
+    422: {"model": ErrorAnswer, "description": "`invalid_request`"},
 }
 
 
@@ -24,7 +25,7 @@ async def list_models(serving: ServingState) -> ModelList:
     return ModelList(models=[_summary(repository, model) for model in repository])
 
 
-@router.get("/{name}", summary="One model", responses=_NOT_FOUND)
+@router.get("/{name}", summary="One model", responses=_ERRORS)
 async def describe_model(serving: ServingState, name: str, version: str | None = None) -> ModelDetail:
     """Labels, metrics, model card, preprocessing and origin of a model."""
     model = serving.repository.get(name, version)
@@ -42,7 +43,7 @@ async def describe_model(serving: ServingState, name: str, version: str | None =
     )
 
 
-@router.get("/{name}/examples", summary="Inputs to try", responses=_NOT_FOUND)
+@router.get("/{name}/examples", summary="Inputs to try", responses=_ERRORS)
 async def list_examples(serving: ServingState, name: str, version: str | None = None) -> Examples:
     """The model's golden examples, which it answered before it was served."""
     model = serving.repository.get(name, version)

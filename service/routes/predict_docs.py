@@ -5,7 +5,9 @@ from typing import Any
 from service.schemas import ErrorAnswer, PredictJson
 
 # A picture of 8 by 8 pixels, small enough to read and real enough to be answered.
-_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGM4wcCAFTEMLQkACXwiAbeXZJcAAAAASUVORK5CYII="
+_PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAGklEQVR42mP88OEDAwwYbJgDZzMx4ACDUwIAR8EEXHesinkAAAAASUVORK5CYII="
+)
 _SENTENCE = "Adversaries may send spearphishing emails with a malicious attachment."
 
 _JSON_EXAMPLES = {

@@ -6,6 +6,7 @@ const element = (id) => document.getElementById(id);
 const MOST_LABELS_ON_SLIDER = 15;
 const TYPING_DELAY_MS = 250;
 const SLIDER_DELAY_MS = 60;
+const EXAMPLES_SHOWN = { image: 5, text: 3 };
 
 const state = { models: [], kind: "image", model: null, image: null, text: "", labelCount: 0 };
 let timer = 0;
@@ -109,13 +110,17 @@ function countChanged() {
   const words = state.labelCount ? String(state.labelCount) : "the model decides";
   element("count-value").textContent = words;
   element("count").setAttribute("aria-valuetext", words);
+  element("count").style.setProperty("--filled", `${(100 * state.labelCount) / element("count").max}%`);
   inputChanged(SLIDER_DELAY_MS);
 }
 
 function chooseImage(file) {
   if (!file) return;
   if (state.kind !== "image") chooseKind("image");
-  if (state.kind !== "image") return;
+  if (state.kind !== "image") {
+    showFailure({ code: "wrong_input_kind", message: "none of the models served here takes pictures" });
+    return;
+  }
   state.image = file;
   const preview = element("preview");
   URL.revokeObjectURL(preview.src);
@@ -145,7 +150,8 @@ async function loadExamples(model) {
   const inputs = response.ok ? (await response.json()).inputs : [];
   if (state.model !== model) return;
   element("examples-box").hidden = inputs.length === 0;
-  const buttons = inputs.map((input, index) => (model.kind === "image" ? pictureExample : sentenceExample)(input, index));
+  const button = model.kind === "image" ? pictureExample : sentenceExample;
+  const buttons = inputs.slice(0, EXAMPLES_SHOWN[model.kind]).map(button);
   element("examples").replaceChildren(...buttons);
   const isEmpty = model.kind === "image" ? !state.image : !state.text;
   if (isEmpty) buttons[0]?.click();
@@ -200,6 +206,8 @@ element("text").addEventListener("input", (event) => {
   inputChanged(TYPING_DELAY_MS);
 });
 
+// Browsers keep the clipboard from pages that come over plain HTTP from another machine.
+element("copy").hidden = !navigator.clipboard;
 element("copy").addEventListener("click", async () => {
   await navigator.clipboard.writeText(element("curl").textContent);
   element("copy").textContent = "Copied";
@@ -229,9 +237,7 @@ document.addEventListener("paste", (event) => {
 
 try {
   state.models = (await (await fetch("/models")).json()).models;
-  for (const radio of document.querySelectorAll('input[name="kind"]')) {
-    radio.parentElement.hidden = !state.models.some((model) => model.kind === radio.value);
-  }
+  document.querySelector(".tabs").hidden = new Set(state.models.map((model) => model.kind)).size < 2;
   chooseKind(state.models.some((model) => model.kind === "image") ? "image" : "text");
 } catch (error) {
   showFailure({ code: "unreachable", message: String(error.message) });

@@ -19,8 +19,8 @@ const FRIENDLY = {
 
 const percent = (probability) => {
   const value = probability * 100;
-  if (value > 0 && value < 0.1) return "< 0.1 %";
-  return `${value.toFixed(1)} %`;
+  if (value > 0 && value < 0.1) return "< 0.1%";
+  return `${value.toFixed(1)}%`;
 };
 
 const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;

@@ -1,0 +1,218 @@
+"""The demo page in a real browser: Debian's chromium, driven through chromedriver."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+CHROMIUM = shutil.which("chromium")
+CHROMEDRIVER = shutil.which("chromedriver")
+
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and CHROMEDRIVER), reason="needs chromium and chromedriver in PATH (apt install chromium-driver)"
+)
+
+
+@pytest.fixture(scope="module")
+def url(serve, bundles: Path) -> str:
+    return serve(models=bundles).url
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+        "disable-component-update", "disable-sync", "hide-scrollbars",
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):  # fmt: skip
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(CHROMEDRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser: WebDriver, url: str) -> Iterator[WebDriver]:
+    prefer_dark(browser, False)
+    resize(browser, 1240, 900)
+    browser.get(url)
+    until(browser, lambda: answered(browser))
+    yield browser
+    # Chromium counts an answer of 4xx as an error of the page; a script that fails or a policy broken is a real one.
+    messages = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert [message for message in messages if "status of 4" not in message] == []
+
+
+@pytest.fixture(scope="module")
+def picture(url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real picture in a file whose name the shell and curl could stumble over."""
+    name = next(model["name"] for model in httpx.get(f"{url}/models").json()["models"] if model["kind"] == "image")
+    path = tmp_path_factory.mktemp("picture") / "my 'first' picture;1.png"
+    path.write_bytes(base64.b64decode(httpx.get(f"{url}/models/{name}/examples").json()["inputs"][-1]))
+    return path
+
+
+def until(browser: WebDriver, fact) -> None:
+    WebDriverWait(browser, 20, poll_frequency=0.05).until(lambda _: fact())
+
+
+def text_of(browser: WebDriver, id_: str) -> str:
+    return browser.find_element(By.ID, id_).get_property("textContent")
+
+
+def answered(browser: WebDriver) -> bool:
+    return bool(text_of(browser, "facts")) and "pending" not in browser.find_element(By.TAG_NAME, "body").get_attribute(
+        "class"
+    )
+
+
+def shown_labels(browser: WebDriver) -> list[str]:
+    # In one call: between two of them the page may have replaced the elements.
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#labels .name')].map((name) => name.innerText)"
+    )
+
+
+def labels_of(answer: httpx.Response) -> list[str]:
+    return [label["label"] for label in answer.json()["predictions"][0]["labels"]]
+
+
+def move_slider(browser: WebDriver, steps: int) -> None:
+    slider = browser.find_element(By.ID, "count")
+    slider.send_keys((Keys.ARROW_RIGHT if steps > 0 else Keys.ARROW_LEFT) * abs(steps))
+
+
+def choose_tab(browser: WebDriver, kind: str) -> None:
+    browser.find_element(By.XPATH, f"//input[@value='{kind}']").click()
+
+
+def type_text(browser: WebDriver, text: str) -> None:
+    area = browser.find_element(By.ID, "text")
+    area.clear()
+    area.send_keys(text)
+
+
+def resize(browser: WebDriver, width: int, height: int) -> None:
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def prefer_dark(browser: WebDriver, is_dark: bool) -> None:
+    feature = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+
+def test_a_chosen_image_shows_its_labels_and_the_slider_changes_them(page, url, picture, tmp_path):
+    page.find_element(By.ID, "file").send_keys(str(picture))
+    expected = labels_of(httpx.post(f"{url}/predict", files={"files": picture.read_bytes()}))
+    until(page, lambda: text_of(page, "file-name") == picture.name and shown_labels(page) == expected)
+    for count in (1, 2, 3):
+        move_slider(page, 1)
+        more = labels_of(httpx.post(f"{url}/predict?label_count={count}", files={"files": picture.read_bytes()}))
+        assert len(more) == count
+        until(page, lambda more=more: shown_labels(page) == more)
+    assert text_of(page, "count-value") == "3"
+    move_slider(page, -3)
+    until(page, lambda: shown_labels(page) == expected)
+    assert text_of(page, "count-value") == "the model decides"
+
+
+def test_a_typed_text_shows_its_labels(page, url):
+    choose_tab(page, "text")
+    sentence = "The implant logs keystrokes and captures screenshots every minute."
+    type_text(page, sentence)
+    expected = labels_of(httpx.post(f"{url}/predict", json={"text": sentence}))
+    until(page, lambda: sentence in text_of(page, "curl") and shown_labels(page) == expected and answered(page))
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl in PATH (apt install curl)")
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_the_curl_command_shown_gives_the_answer_shown(page, picture, kind):
+    choose_tab(page, kind)
+    if kind == "image":
+        page.find_element(By.ID, "file").send_keys(str(picture))
+    else:
+        given = 'It\'s a "quoted" $HOME `id` \\ text'
+        type_text(page, given)
+    move_slider(page, 2)
+    distinctive = "picture;1" if kind == "image" else "quoted"
+    until(page, lambda: all(part in text_of(page, "curl") for part in (distinctive, "label_count=2")))
+    until(page, lambda: len(shown_labels(page)) == 2 and answered(page))
+    done = subprocess.run(
+        ["sh", "-c", f"{text_of(page, 'curl')} -s"], cwd=picture.parent, capture_output=True, check=True
+    )
+    assert json.loads(done.stdout) == json.loads(text_of(page, "json"))
+
+
+def test_what_goes_wrong_is_said_in_friendly_words_and_the_next_input_is_answered(page, picture, tmp_path):
+    (tmp_path / "note.png").write_text("not a picture")
+    page.find_element(By.ID, "file").send_keys(str(tmp_path / "note.png"))
+    until(page, lambda: "That does not look like a picture." in text_of(page, "failure"))
+    assert shown_labels(page) == []
+    page.find_element(By.ID, "file").send_keys(str(picture))
+    until(page, lambda: answered(page) and shown_labels(page))
+    assert not page.find_element(By.ID, "failure").is_displayed()
+
+
+def test_nothing_a_visitor_gives_becomes_part_of_the_page(page, picture, tmp_path):
+    attack = "<img src=x onerror=\"document.title='attacked'\">"
+    hostile = tmp_path / (attack.replace("/", "") + ".png")
+    hostile.write_bytes(picture.read_bytes())
+    page.find_element(By.ID, "file").send_keys(str(hostile))
+    until(page, lambda: text_of(page, "file-name") == hostile.name and answered(page))
+    choose_tab(page, "text")
+    type_text(page, attack)
+    until(page, lambda: "onerror" in text_of(page, "curl") and answered(page))
+    assert page.title == "labelset"
+    assert page.find_elements(By.CSS_SELECTOR, "img[src=x]") == []
+
+
+def test_the_page_works_by_keyboard_alone(page):
+    reached = set()
+    for _ in range(20):
+        ActionChains(page).send_keys(Keys.TAB).perform()
+        active = page.switch_to.active_element
+        reached.add(active.get_attribute("id") or active.get_attribute("name") or active.tag_name)
+    assert {"kind", "model", "file", "count", "copy", "button", "summary"} <= reached
+
+
+def test_the_page_fits_a_telephone(page):
+    resize(page, 360, 740)
+    for kind in ("image", "text"):
+        choose_tab(page, kind)
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_screenshots(page, tmp_path, kind, scheme):
+    """For the README: a folder named by LABELSET_SCREENSHOTS keeps them, else they lie among the test's own files."""
+    prefer_dark(page, scheme == "dark")
+    choose_tab(page, kind)
+    example = ".example." + {"image": "picture", "text": "sentence"}[kind]
+    until(page, lambda: len(page.find_elements(By.CSS_SELECTOR, example)) > 1)
+    page.find_elements(By.CSS_SELECTOR, example)[1].click()
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, f"{example}[aria-pressed=true]") and answered(page))
+    height = page.execute_script("return document.documentElement.scrollHeight")
+    resize(page, 1240, height)
+    page.execute_script("return Promise.all(document.getAnimations().map((animation) => animation.finished))")
+    path = Path(os.environ.get("LABELSET_SCREENSHOTS") or tmp_path) / f"{kind}-{scheme}.png"
+    assert page.save_screenshot(str(path))
+    with Image.open(path) as picture:
+        assert picture.size == (1240, height)

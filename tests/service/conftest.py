@@ -1,0 +1,74 @@
+"""A service with small limits, a client that checks the shape of every answer, and inputs of both kinds."""
+
+import base64
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+LIMITS = {
+    "max_image_bytes": 300_000,
+    "max_image_pixels": 4_000_000,
+    "max_text_chars": 2_000,
+    "max_batch_size": 8,
+    "max_body_bytes": 1_000_000,
+}
+
+
+@pytest.fixture(scope="session")
+def service(serve, bundles: Path):
+    return serve(models=bundles, **LIMITS)
+
+
+@pytest.fixture(scope="session")
+def client(service) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, event_hooks={"response": [check_answer]}, timeout=60) as client:
+        yield client
+
+
+def check_answer(response: httpx.Response) -> None:
+    """Facts of every answer there is: no trace, no path of the machine, one shape of error."""
+    response.read()
+    assert "Traceback" not in response.text
+    assert str(Path(__file__).parents[2]) not in response.text
+    if response.status_code >= 400 and response.request.method != "HEAD":
+        assert response.headers["content-type"] == "application/json"
+        assert response.json().keys() == {"error"}
+        assert response.json()["error"].keys() == {"code", "message", "detail"}
+        assert response.json()["error"]["message"]
+
+
+@pytest.fixture(scope="session")
+def model_names(client: httpx.Client) -> dict[str, str]:
+    """Name of the model that takes a kind of input."""
+    return {model["kind"]: model["name"] for model in client.get("/models").json()["models"]}
+
+
+Encode = Callable[..., bytes]
+
+
+@pytest.fixture(scope="session")
+def encode() -> Encode:
+    """Make a picture of noise: `encode(width=64, height=48, image_format="PNG")`."""
+
+    def picture(width: int = 64, height: int = 48, image_format: str = "PNG") -> bytes:
+        pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, image_format)
+        return stream.getvalue()
+
+    return picture
+
+
+@pytest.fixture(scope="session")
+def png(encode: Encode) -> bytes:
+    return encode()
+
+
+@pytest.fixture(scope="session")
+def png_base64(png: bytes) -> str:
+    return base64.b64encode(png).decode()

@@ -1,0 +1,147 @@
+"""The application around the routes: probes, errors nobody foresaw, the page, the documentation."""
+
+import asyncio
+import re
+import signal
+import socket
+import time
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from model.bundle import ChecksumMismatch
+from service.app import create_app
+from service.errors import STATUS
+from service.schemas import PredictAnswer
+from service.settings import Settings
+
+
+def ask(app: FastAPI, method: str, path: str, **request) -> httpx.Response:
+    """Ask an app in this process; its lifespan does not run, so no models are loaded."""
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return await client.request(method, path, **request)
+
+    return asyncio.run(send())
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
+def test_probes_answer_ok_once_the_models_are_loaded(client, path):
+    answer = client.get(path)
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_before_the_models_are_loaded_the_service_is_alive_and_not_ready():
+    app = create_app(Settings())
+    assert ask(app, "GET", "/livez").status_code == 200
+    for method, path in (("GET", "/readyz"), ("GET", "/healthz"), ("GET", "/models"), ("POST", "/predict")):
+        answer = ask(app, method, path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_ready")
+
+
+def test_the_version_is_told(client):
+    assert client.get("/version").json().keys() == {"version"}
+
+
+def test_an_error_nobody_foresaw_says_nothing_of_its_cause():
+    app = create_app(Settings())
+
+    @app.get("/boom")
+    async def boom() -> None:
+        raise RuntimeError("secret /etc/passwd")
+
+    answer = ask(app, "GET", "/boom")
+    assert answer.status_code == 500
+    assert answer.json()["error"] == {
+        "code": "internal_error",
+        "message": "the service failed to answer; its log says why",
+        "detail": {},
+    }
+
+
+def test_a_code_without_a_status_is_an_internal_error():
+    app = create_app(Settings())
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise ChecksumMismatch("model.onnx is not what it was", file="model.onnx")
+
+    answer = ask(app, "GET", "/broken")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert "onnx" not in answer.text
+
+
+def test_sigterm_lets_a_request_in_flight_have_its_answer(serve, bundles):
+    service = serve(models=bundles)
+    address = urlsplit(service.url)
+    body = b'{"text": "half of it now"}'
+    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+        connection.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(body), body[:10])
+        )
+        time.sleep(0.5)
+        service.process.terminate()
+        time.sleep(0.5)
+        assert service.process.poll() is None
+        connection.sendall(body[10:])
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    assert service.process.wait(timeout=20) in {0, -signal.SIGTERM}
+
+
+@pytest.mark.parametrize("path", ["/", "/web/style.css", "/web/app.js", "/web/view.js", "/web/favicon.svg"])
+def test_the_page_and_its_files_come_with_a_strict_policy(client, path):
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert client.head(path).status_code == 200
+
+
+def test_the_page_needs_nothing_from_elsewhere(client):
+    for path in ("/", "/web/style.css", "/web/app.js", "/web/view.js"):
+        text = client.get(path).text
+        assert "https://" not in text
+        assert "innerHTML" not in text
+        assert "<style" not in text
+        assert ' style="' not in text
+
+
+def test_every_json_example_of_the_documentation_is_answered(client):
+    body = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]["content"]
+    examples = body["application/json"]["examples"]
+    assert len(examples) >= 4
+    for example in examples.values():
+        answer = client.post("/predict", json=example["value"])
+        assert answer.status_code == 200
+        assert all("labels" in prediction for prediction in answer.json()["predictions"])
+    plain = client.post("/predict", content=body["text/plain"]["example"], headers={"content-type": "text/plain"})
+    assert plain.status_code == 200
+
+
+def test_the_documented_answers_have_the_shape_of_real_ones(client):
+    responses = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["responses"]
+    for example in responses["200"]["content"]["application/json"]["examples"].values():
+        assert PredictAnswer.model_validate(example["value"]).model_dump() == example["value"]
+    assert client.get("/docs").status_code == 200
+
+
+def test_the_documentation_knows_no_other_shape_of_error(client):
+    assert "HTTPValidationError" not in client.get("/openapi.json").text
+
+
+def test_every_documented_error_code_has_its_status_in_the_table(client):
+    responses = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["responses"]
+    documented = {
+        (code, int(status))
+        for status, response in responses.items()
+        if status != "200"
+        for code in re.findall(r"`(\w+)`", response["description"])
+    }
+    elsewhere = {("not_found", 404), ("method_not_allowed", 405)}
+    assert documented | elsewhere == set(STATUS.items())

@@ -1,0 +1,49 @@
+"""Settings: where they come from, and what a wrong one says."""
+
+import pytest
+
+from model.errors import LabelsetError
+from service.settings import InvalidSettings, Settings
+
+
+def test_a_variable_sets_its_field_and_an_argument_overrides_it(monkeypatch):
+    monkeypatch.setenv("LABELSET_PORT", "9000")
+    assert Settings().port == 9000
+    assert Settings(port=9001).port == 9001
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch):
+    monkeypatch.setenv("LABELSET_DEVICE", "")
+    assert Settings().device == "auto"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("PORT", "http"), ("PORT", "70000"), ("DEVICE", "tpu"), ("MAX_BATCH_SIZE", "0"), ("DECODE_THREADS", "-1")],
+)
+def test_an_impossible_value_is_refused_with_variable_and_value(monkeypatch, variable, value):
+    monkeypatch.setenv(f"LABELSET_{variable}", value)
+    with pytest.raises(InvalidSettings, match=rf"LABELSET_{variable}: .*, got '{value}'"):
+        Settings()
+
+
+def test_a_misspelt_variable_is_refused_with_the_right_name(monkeypatch):
+    monkeypatch.setenv("LABELSET_MAX_IMAGE_BYTE", "100")
+    with pytest.raises(InvalidSettings, match="did you mean LABELSET_MAX_IMAGE_BYTES"):
+        Settings()
+
+
+def test_a_variable_of_another_part_is_left_alone(monkeypatch):
+    monkeypatch.setenv("LABELSET_NATIVE_LIBRARY", "lib.so")
+    assert Settings().port == 8000
+
+
+def test_an_unknown_argument_is_refused():
+    with pytest.raises(InvalidSettings, match="LABELSET_COLOR"):
+        Settings(color="red")
+
+
+def test_a_body_limit_under_the_image_limit_is_refused():
+    with pytest.raises(LabelsetError, match="LABELSET_MAX_BODY_BYTES must be at least 2357"):
+        Settings(max_image_bytes=1000, max_body_bytes=2356)
+    assert Settings(max_image_bytes=1000, max_body_bytes=2357).limits.max_image_bytes == 1000
