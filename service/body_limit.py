@@ -17,15 +17,15 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = dict(scope["headers"]).get(b"content-length", b"")
-        # What the header says is refused before the first byte: a client that waits for `100 Continue` sends none.
+        header = dict(scope["headers"]).get(b"content-length", b"")
+        declared = int(header) if header.isdigit() else 0
         received = 0
-        refused = declared.isdigit() and int(declared) > self._limit
 
         async def receive_counted() -> Message:
             nonlocal received
-            if refused:
-                raise self._too_large(int(declared))
+            # Before the first byte: a client that waits for `100 Continue` then sends none.
+            if declared > self._limit:
+                raise self._too_large(declared)
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._limit:

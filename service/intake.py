@@ -4,6 +4,7 @@ Knows neither models nor pixels. An input that cannot even be read takes part as
 fails alone.
 """
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
@@ -60,14 +61,20 @@ async def read_inputs(request: Request, options: PredictOptions, max_batch_size:
 
     Raises:
         UnsupportedMediaType: a content type that is none of the four forms.
-        InvalidJson: see the class; so for InvalidBody, InvalidRequest, EmptyInput and BatchTooLarge.
+        BodyTooLarge: more bytes, or more JSON values, than are read.
+        InvalidJson: a JSON body that is none.
+        InvalidBody: a multipart body that is none.
+        InvalidRequest: a field that is missing, unknown or of the wrong type.
+        EmptyInput: no input at all.
+        BatchTooLarge: more than `max_batch_size` inputs.
     """
     header = request.headers.get("content-type", "")
     media_type = header.partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
         inputs = await _from_multipart(request, options, max_batch_size)
     elif media_type == "application/json":
-        inputs = _from_json(await request.body(), options)
+        # Tens of megabytes of base64 would stop the event loop for a second.
+        inputs = await asyncio.to_thread(_from_json, await request.body(), options)
     elif media_type == "text/plain":
         _check_charset(header)
         inputs = Inputs("text", [_decoded_text(await request.body())], options)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from model.errors import LabelsetError
@@ -48,13 +47,12 @@ class Pipeline:
         self._inference.shutdown()
 
 
-def _to_array(model: ServedModel, item: Item) -> npt.NDArray[np.generic] | LabelsetError:
+def _to_array(model: ServedModel, item: Item) -> npt.NDArray[Any] | LabelsetError:
     if isinstance(item, LabelsetError):
         return item
     if not item or (isinstance(item, str) and not item.strip()):
         return EmptyInput(f"{'a text' if isinstance(item, str) else 'a picture'} must not be empty")
     try:
-        array: npt.NDArray[Any] = model.preprocess(item)
+        return model.preprocess(item)
     except LabelsetError as error:
         return error
-    return array

@@ -77,8 +77,8 @@ class Settings(BaseSettings):
 
 def _refuse_misspelt_variables(fields: set[str]) -> None:
     # Other parts of the project have LABELSET_* variables of their own, so only a near miss is an error.
-    known = {_PREFIX + name.upper() for name in fields}
-    for variable in sorted(name.upper() for name in os.environ if name.upper().startswith(_PREFIX)):
-        near = difflib.get_close_matches(variable, known, n=1, cutoff=0.9)
-        if variable not in known and near:
-            raise InvalidSettings(f"{variable} is not a setting; did you mean {near[0]}?", variable=variable)
+    for variable in sorted(name for name in map(str.upper, os.environ) if name.startswith(_PREFIX)):
+        field = variable.removeprefix(_PREFIX).lower()
+        near = difflib.get_close_matches(field, fields, n=1, cutoff=0.75)
+        if field not in fields and near:
+            raise InvalidSettings(f"{variable} is not a setting; did you mean {_PREFIX}{near[0].upper()}?")

@@ -214,8 +214,10 @@ element("copy").addEventListener("click", async () => {
   setTimeout(() => { element("copy").textContent = "Copy"; }, 1500);
 });
 
+const carriesFiles = (event) => event.dataTransfer.types.includes("Files");
 for (const type of ["dragenter", "dragover"]) {
   document.addEventListener(type, (event) => {
+    if (!carriesFiles(event)) return;
     event.preventDefault();
     document.body.classList.add("dragging");
   });
@@ -224,6 +226,7 @@ document.addEventListener("dragleave", (event) => {
   if (!event.relatedTarget) document.body.classList.remove("dragging");
 });
 document.addEventListener("drop", (event) => {
+  if (!carriesFiles(event)) return;
   event.preventDefault();
   document.body.classList.remove("dragging");
   chooseImage(event.dataTransfer.files[0]);

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,6 +132,46 @@ def test_a_chosen_image_shows_its_labels_and_the_slider_changes_them(page, url, 
     move_slider(page, -3)
     until(page, lambda: shown_labels(page) == expected)
     assert text_of(page, "count-value") == "the model decides"
+
+
+_GIVE_FILE = """
+const [event, name, base64] = arguments;
+const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+const data = new DataTransfer();
+data.items.add(new File([bytes], name, { type: "image/png" }));
+const options = { bubbles: true, cancelable: true };
+document.body.dispatchEvent(
+  event === "drop"
+    ? new DragEvent("drop", { ...options, dataTransfer: data })
+    : new ClipboardEvent("paste", { ...options, clipboardData: data }),
+);
+"""
+
+
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_an_image_may_be_dropped_or_pasted_even_where_texts_are_typed(page, url, picture, event):
+    choose_tab(page, "text")
+    page.execute_script(_GIVE_FILE, event, f"{event}.png", base64.b64encode(picture.read_bytes()).decode())
+    expected = labels_of(httpx.post(f"{url}/predict", files={"files": picture.read_bytes()}))
+    until(page, lambda: text_of(page, "file-name") == f"{event}.png" and shown_labels(page) == expected)
+    assert page.find_element(By.ID, "preview").is_displayed()
+
+
+def test_an_answer_that_comes_late_never_replaces_a_newer_one(page):
+    page.execute_script(
+        "const real = window.fetch; window.begun = 0; window.ended = 0;"
+        "window.fetch = async (url, { signal, ...options }) => {"
+        "  const isLate = window.begun++ === 0;"
+        "  if (isLate) await new Promise((done) => setTimeout(done, 1000));"
+        "  const answer = await real(url, options); window.ended++; return answer; };"
+    )
+    move_slider(page, 1)
+    until(page, lambda: page.execute_script("return window.begun") == 1)
+    move_slider(page, 3)
+    until(page, lambda: len(shown_labels(page)) == 4)
+    until(page, lambda: page.execute_script("return window.ended") == 2)
+    time.sleep(0.2)
+    assert len(shown_labels(page)) == 4
 
 
 def test_a_typed_text_shows_its_labels(page, url):

@@ -27,9 +27,14 @@ def test_an_impossible_value_is_refused_with_variable_and_value(monkeypatch, var
         Settings()
 
 
-def test_a_misspelt_variable_is_refused_with_the_right_name(monkeypatch):
-    monkeypatch.setenv("LABELSET_MAX_IMAGE_BYTE", "100")
-    with pytest.raises(InvalidSettings, match="did you mean LABELSET_MAX_IMAGE_BYTES"):
+@pytest.mark.parametrize(
+    ("misspelt", "meant"), [("MAX_IMAGE_BYTE", "MAX_IMAGE_BYTES"), ("MODEL", "MODELS"), ("MAX_BATCH", "MAX_BATCH_SIZE")]
+)
+def test_a_misspelt_variable_is_refused_with_the_right_name(monkeypatch, misspelt, meant):
+    monkeypatch.setenv(f"LABELSET_{misspelt}", "100")
+    with pytest.raises(
+        InvalidSettings, match=rf"LABELSET_{misspelt} is not a setting; did you mean LABELSET_{meant}\?"
+    ):
         Settings()
 
 
