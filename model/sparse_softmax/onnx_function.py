@@ -10,7 +10,9 @@ DOMAIN = "ai.labelset"
 NAME = "RSoftmax"
 OLDEST_OPSET = 18
 
-# The steps of SPEC.md, in its order. TopK, not a sort: in most uses few entries survive. Ranks count from the largest.
+# SPEC.md step by step. TopK, not a sort: as many entries as survive in the fullest row, and one more; ranks count from
+# the largest. Rows and classes are axes 0 and 1 throughout, because onnxruntime 1.31 reduces an empty batch to the wrong
+# shape along a negative axis, and the reference evaluator of onnx 1.23 cannot gather along one.
 _FUNCTION = """
 <opset_import: ["" : {opset_version}], domain: "{domain}">
 {name} (logits, rate) => (probabilities)

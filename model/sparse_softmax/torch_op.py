@@ -146,7 +146,8 @@ def _weigh(logits: Tensor, weights: Tensor) -> Tensor:
     support = (weights > 0) & (scores != -torch.inf)
     exponents = torch.where(support, scores, -torch.inf)
     exponents = exponents - exponents.amax(dim=-1, keepdim=True).detach().clamp(min=torch.finfo(scores.dtype).min)
-    exponents = exponents + torch.where(support, weights, 1).to(scores.dtype).log()
+    log_weights = torch.where(support, weights, 1).to(torch.promote_types(weights.dtype, scores.dtype)).log()
+    exponents = exponents + log_weights.to(scores.dtype)
     # A masked row would divide 0 by 0, forward and backward.
     masked_row = ~support.any(dim=-1, keepdim=True)
     probabilities = exponents.masked_fill(masked_row, 0).softmax(dim=-1).masked_fill(masked_row, 0)

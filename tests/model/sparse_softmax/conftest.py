@@ -61,6 +61,8 @@ CASES = [
         support=[[1, 1, 1, 0], [1, 1, 1, 0], [1, 0, 1, 0], [1, 0, 0, 0]],
     ),
     Case("a tie at the cut loses all of it", [[2, 1, 1, 0]], rate=0.5, support=[[1, 0, 0, 0]]),
+    # Interpolating between equals as (1 - f) a + f b would fall one digit short of 2.1.
+    Case("a tie at the cut is exact", [[9, 2.1, 2.1, 0]], rate=0.34, support=[[1, 0, 0, 0]]),
     Case("a tie above the cut keeps all of it", [[2, 2, 1, 0]], rate=0.5, support=[[1, 1, 0, 0]]),
     Case("all tie", [[1, 1, 1]], rate=0.5, support=[[1, 1, 1]]),
     Case("+0 and -0 tie", [[0.0, -0.0, 1]], rate=1 / 3, support=[[0, 0, 1]]),
@@ -80,6 +82,7 @@ CASES = [
     Case("+inf among the masked", [[-INF, INF]], rate=1, support=[[NAN] * 2]),
     Case("largest logits", [[1, -1, 0.5, 0]], rate=0.25, unit="largest", support=[[1, 0, 1, 1]]),
     Case("largest logits tie", [[1, -1, 1, -1]], rate=0.5, unit="largest", support=[[1, 0, 1, 0]]),
+    Case("largest logits around the cut", [[1, -1, 0.5]], rate=0.25, unit="largest", support=[[1, 0, 1]]),
     Case("largest negative logits", [[-1, -0.5]], rate=0.5, unit="largest", support=[[0, 1]]),
     Case("smallest logits", [[4, 1, 2, -3]], rate=0.25, unit="smallest", support=[[1, 1, 1, 0]]),
     Case("too improbable for the type", [[0, -200, -900, -1000]], rate=0.25, support=[[1, 1, 1, 0]]),

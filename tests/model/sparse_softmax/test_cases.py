@@ -13,21 +13,17 @@ def test_zero_pattern_is_that_of_the_spec(backend, case):
     np.testing.assert_array_equal(_zero_pattern(backend.run(case)), np.asarray(case.support, dtype=float))
 
 
-def test_probabilities_are_those_of_the_reference(backend, case):
-    logits = case.logits_as(backend.dtype)
+def test_result_is_that_of_the_reference_in_the_type_and_shape_of_the_logits(backend, case):
+    logits, probabilities = case.logits_as(backend.dtype), backend.run(case)
     if case.rate is None:
         expected = reference.r_softmax_count(logits, case.label_count)
     else:
         expected = reference.r_softmax(logits, case.rate)
+    assert probabilities.dtype == logits.dtype
+    assert probabilities.shape == logits.shape
     # The reference takes logarithms of the weights, which costs it some digits of float64.
     rtol = max(8 * np.finfo(backend.dtype).eps, 1e-12)
-    np.testing.assert_allclose(backend.run(case), expected, rtol=rtol, atol=1e-30)
-
-
-def test_type_and_shape_are_those_of_the_logits(backend, case):
-    probabilities = backend.run(case)
-    assert probabilities.dtype == backend.dtype
-    assert probabilities.shape == np.shape(case.logits)
+    np.testing.assert_allclose(probabilities, expected, rtol=rtol, atol=1e-30)
 
 
 def test_a_rate_of_m_over_n_gives_exactly_m_zeros_of_a_million(float32_backend, million_case):

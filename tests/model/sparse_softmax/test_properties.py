@@ -23,7 +23,7 @@ MODERATE = rows(st.one_of(st.floats(-20, 20, width=32), MASK))
 INTEGERS = rows(st.one_of(st.integers(-4, 4).map(float), MASK))
 SIXTEENTHS = st.integers(0, 16).map(lambda n: n / 16)
 
-fast = settings(max_examples=60, deadline=None)
+fast = settings(max_examples=40, deadline=None)
 
 
 @given(logits=ANY, rate=RATES)

@@ -193,6 +193,9 @@ def test_weighted_softmax_is_that_of_the_reference():
     weights[0] = torch.tensor([1e-300, 1e300, 0, 1, 5], dtype=DOUBLE)
     expected = reference.weighted_softmax(LOGITS.numpy(), weights.numpy())
     np.testing.assert_allclose(torch_op.weighted_softmax(LOGITS, weights).numpy(), expected, rtol=1e-12)
+    # Weights of a wider type than the logits keep their range.
+    narrow = torch_op.weighted_softmax(LOGITS.float(), weights)
+    np.testing.assert_array_equal(narrow.numpy() != 0, expected != 0)
 
 
 @pytest.mark.parametrize("t", [1e-3, 0.5, 1.7, 5.0, 1e300])
