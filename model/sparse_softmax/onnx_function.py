@@ -11,8 +11,8 @@ NAME = "RSoftmax"
 OLDEST_OPSET = 18
 
 # SPEC.md step by step. TopK, not a sort: as many entries as survive in the fullest row, and one more; ranks count from
-# the largest. Rows and classes are axes 0 and 1 throughout, because onnxruntime 1.31 reduces an empty batch to the wrong
-# shape along a negative axis, and the reference evaluator of onnx 1.23 cannot gather along one.
+# the largest. Rows and classes are axes 0 and 1 throughout: along a negative axis, onnxruntime 1.31 reduces an empty
+# batch to the wrong shape, and the reference evaluator of onnx 1.23 cannot gather.
 _FUNCTION = """
 <opset_import: ["" : {opset_version}], domain: "{domain}">
 {name} (logits, rate) => (probabilities)

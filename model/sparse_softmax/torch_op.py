@@ -57,8 +57,6 @@ def t_softmax(logits: Tensor, t: float | Tensor) -> Tensor:
     if not torch.compiler.is_compiling():
         _require((t > 0) & t.isfinite(), t, "t must be finite and above 0")
     highest = scores.amax(dim=-1, keepdim=True)
-    # A row that is masked as a whole has no maximum to subtract.
-    highest = torch.where(highest.isneginf(), 0, highest)
     weights = torch.relu(scores - highest + t.unsqueeze(-1)).clamp(max=torch.finfo(scores.dtype).max)
     return _weigh(logits, weights)
 
@@ -148,12 +146,10 @@ def _weigh(logits: Tensor, weights: Tensor) -> Tensor:
     exponents = exponents - exponents.amax(dim=-1, keepdim=True).detach().clamp(min=torch.finfo(scores.dtype).min)
     log_weights = torch.where(support, weights, 1).to(torch.promote_types(weights.dtype, scores.dtype)).log()
     exponents = exponents + log_weights.to(scores.dtype)
-    # A masked row would divide 0 by 0, forward and backward.
-    masked_row = ~support.any(dim=-1, keepdim=True)
-    probabilities = exponents.masked_fill(masked_row, 0).softmax(dim=-1).masked_fill(masked_row, 0)
-    probabilities = round_to(logits.dtype, probabilities, support)
+    probabilities = round_to(logits.dtype, exponents.softmax(dim=-1), support)
     broken_row = (logits.isnan() | (logits == torch.inf)).any(dim=-1, keepdim=True)
-    return probabilities.masked_fill(broken_row, torch.nan)
+    # In a row that is masked as a whole the softmax is 0 / 0.
+    return probabilities.masked_fill(~support, 0).masked_fill(broken_row, torch.nan)
 
 
 def _apply(logits: Tensor, rate: Tensor, gradient: Gradient) -> Tensor:

@@ -226,11 +226,16 @@ def test_gradients_of_t_and_of_weights_are_those_of_finite_differences():
     assert torch.autograd.gradcheck(torch_op.weighted_softmax, (logits, weights))
 
 
-def test_a_row_that_is_masked_as_a_whole_passes_no_gradient_to_t():
-    t = torch.tensor([1.5, 1.5], requires_grad=True)
-    torch_op.t_softmax(torch.tensor([[MASK, MASK], [1.0, 0.0]]), t)[:, 0].sum().backward()
-    assert t.grad[0] == 0
-    assert t.grad[1] != 0
+def test_a_row_that_is_masked_as_a_whole_has_no_gradient():
+    logits = torch.tensor([[MASK, MASK], [1.0, 0.0]], requires_grad=True)
+    parameters = torch.tensor([1.5, 1.5], requires_grad=True), torch.ones(2, 2, requires_grad=True)
+    for function, parameter in zip((torch_op.t_softmax, torch_op.weighted_softmax), parameters, strict=True):
+        logits.grad = None
+        function(logits, parameter)[:, 0].sum().backward()
+        for gradient in (logits.grad, parameter.grad):
+            assert not gradient[0].any()
+            assert gradient[1].all()
+            assert gradient.isfinite().all()
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.5, math.nan, math.inf])
