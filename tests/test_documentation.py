@@ -9,7 +9,8 @@ import labelset
 
 ROOT = Path(labelset.__file__).parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-TARGETS = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+MAKEFILE = (ROOT / "Makefile").read_text()
+EXPLAINED_TARGETS = re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE)
 
 
 def _prose() -> str:
@@ -21,9 +22,9 @@ def test_every_command_is_documented(command):
     assert re.search(rf"\blabelset {command}\b", _prose())
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_make_target_is_documented(target):
-    assert re.search(rf"\bmake {target}\b", _prose())
+def test_make_explains_every_target():
+    [phony] = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    assert phony.split() == EXPLAINED_TARGETS
 
 
 def test_every_documented_command_exists():
@@ -31,6 +32,12 @@ def test_every_documented_command_exists():
     named = set(re.findall(r"(?:`|^\$? ?(?:\.venv/bin/)?)labelset ([a-z][a-z-]+)", _prose(), re.MULTILINE))
     assert named
     assert named <= set(labelset.main.list_commands(None))
+
+
+def test_every_documented_target_exists():
+    named = set(re.findall(r"(?:`|^)make ([a-z][a-z-]+)", _prose(), re.MULTILINE))
+    assert named
+    assert named <= set(EXPLAINED_TARGETS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
