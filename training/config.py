@@ -157,13 +157,19 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     Raises:
         ConfigError: a setting without `=`, an unknown key (the nearest is named), or a value that its key refuses.
     """
-    document = recipe.model_dump()
     for setting in settings:
-        key, separator, value = setting.partition("=")
-        if not separator:
-            raise ConfigError(f"a setting must read section.key=value, got {setting!r}")
-        _assign(document, key, _parse(value))
+        recipe = _override_one(recipe, setting)
+    return recipe
+
+
+def _override_one(recipe: Recipe, setting: str) -> Recipe:
+    key, separator, value = setting.partition("=")
+    if not separator:
+        raise ConfigError(f"a setting must read section.key=value, got {setting!r}")
+    document = recipe.model_dump()
+    _assign(document, key, _parse(value))
     try:
+        # After each setting, so that the next one finds the keys of a section that was replaced as a whole.
         return Recipe.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
