@@ -1,0 +1,54 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from model.nn.heads import HeadOutput
+from training.config import LossConfig
+from training.losses import as_softmax_multilabel
+from training.objective import Objective
+
+
+class _Fixed(nn.Module):
+    """A classifier that always gives the same output: of the objective, only what it does with an output matters."""
+
+    def __init__(self, output):
+        super().__init__()
+        self.output = output
+
+    def forward(self, inputs):
+        return self.output
+
+
+def _objective(count_logits, **config):
+    logits = torch.tensor([[1.0, -1.0, 0.0], [0.0, 2.0, 1.0]])
+    return Objective(_Fixed(HeadOutput(logits, count_logits)), LossConfig(**config)), logits
+
+
+TARGETS = torch.tensor([[True, False, False], [True, True, True]])
+
+
+def test_the_objective_is_the_loss_plus_the_weighted_cross_entropy_of_the_count():
+    objective, logits = _objective(torch.zeros(2, 4), count_weight=0.5)
+    class_loss = as_softmax_multilabel(logits, TARGETS, delta=1.0)
+    assert objective(torch.empty(2), TARGETS, 0.0).item() == pytest.approx(class_loss.item() + 0.5 * math.log(4))
+
+
+def test_a_count_above_the_heads_largest_counts_as_the_largest():
+    count_logits = torch.tensor([[0.0, 9.0], [0.0, 9.0]])
+    objective, logits = _objective(count_logits)
+    expected = as_softmax_multilabel(logits, TARGETS, delta=1.0) + math.log(1 + math.exp(-9))
+    torch.testing.assert_close(objective(torch.empty(2), TARGETS, 0.0), expected)
+
+
+def test_a_weight_of_zero_leaves_the_count_head_alone():
+    count_logits = torch.zeros(2, 4, requires_grad=True)
+    objective, _ = _objective(count_logits, count_weight=0.0)
+    objective(torch.empty(2), TARGETS, 0.0).backward()
+    assert not count_logits.grad.any()
+
+
+def test_progress_reaches_the_warm_up_of_delta():
+    objective, _ = _objective(torch.zeros(2, 4), delta=0.01, delta_warm_up=1.0)
+    assert objective(torch.empty(2), TARGETS, 0.0) > objective(torch.empty(2), TARGETS, 1.0)
