@@ -66,7 +66,7 @@ Serve = Callable[..., ServiceProcess]
 @pytest.fixture(scope="session")
 def bundles() -> Path:
     """The embedded demo bundles: a repository of one image and one text model."""
-    return Path(os.environ.get("TMP_BUNDLES", REPOSITORY_ROOT / "bundles"))
+    return REPOSITORY_ROOT / "bundles"
 
 
 @pytest.fixture(scope="session")
