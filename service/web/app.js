@@ -3,12 +3,12 @@
 import { showAnswer, showFailure, showNothing, showPending } from "./view.js";
 
 const element = (id) => document.getElementById(id);
-const MOST_LABELS_ON_SLIDER = 15;
+const MOST_LABELS_ON_SLIDER = 10;
 const TYPING_DELAY_MS = 250;
 const SLIDER_DELAY_MS = 60;
 const EXAMPLES_SHOWN = { image: 5, text: 3 };
 
-const state = { models: [], kind: "image", model: null, image: null, text: "", labelCount: 0 };
+const state = { models: [], kind: "image", model: null, image: null, text: "", labelCount: 0, given: new Set() };
 let timer = 0;
 let running = null;
 
@@ -49,19 +49,21 @@ function curlCommand() {
 function inputChanged(delay = 0) {
   element("curl").textContent = curlCommand();
   clearTimeout(timer);
+  running?.abort();
+  running = null; // whatever it answers, it was asked about another input
+  showPending(true);
   timer = setTimeout(predict, delay);
 }
 
 async function predict() {
-  running?.abort();
   const given = state.kind === "image" ? state.image : state.text.trim();
   if (!state.model || !given) {
+    showPending(false);
     showNothing();
     return;
   }
   const mine = new AbortController();
   running = mine;
-  showPending(true);
   const start = performance.now();
   try {
     const response = await fetch(predictUrl(), { ...requestOptions(), signal: mine.signal });
@@ -72,9 +74,7 @@ async function predict() {
     if (response.ok) showAnswer(answer, state.model, milliseconds);
     else showFailure(answer.error);
   } catch (error) {
-    if (running === mine && error.name !== "AbortError") {
-      showFailure({ code: "unreachable", message: String(error.message) });
-    }
+    if (running === mine) showFailure({ code: "unreachable", message: String(error.message) });
   } finally {
     if (running === mine) showPending(false);
   }
@@ -107,7 +107,7 @@ function chooseModel(name) {
 
 function countChanged() {
   state.labelCount = Number(element("count").value);
-  const words = state.labelCount ? String(state.labelCount) : "the model decides";
+  const words = state.labelCount ? String(state.labelCount) : "model decides";
   element("count-value").textContent = words;
   element("count").setAttribute("aria-valuetext", words);
   element("count").style.setProperty("--filled", `${(100 * state.labelCount) / element("count").max}%`);
@@ -122,6 +122,7 @@ function chooseImage(file) {
     return;
   }
   state.image = file;
+  state.given.add("image");
   const preview = element("preview");
   URL.revokeObjectURL(preview.src);
   preview.src = URL.createObjectURL(file);
@@ -136,11 +137,16 @@ function chooseImage(file) {
   inputChanged();
 }
 
+function textChanged(delay = 0) {
+  state.text = element("text").value;
+  state.given.add("text");
+  pressExample(null);
+  inputChanged(delay);
+}
+
 function chooseText(text) {
   element("text").value = text;
-  state.text = text;
-  pressExample(null);
-  inputChanged();
+  textChanged();
 }
 
 // --- examples --------------------------------------------------------------------------------------------------------
@@ -153,8 +159,8 @@ async function loadExamples(model) {
   const button = model.kind === "image" ? pictureExample : sentenceExample;
   const buttons = inputs.slice(0, EXAMPLES_SHOWN[model.kind]).map(button);
   element("examples").replaceChildren(...buttons);
-  const isEmpty = model.kind === "image" ? !state.image : !state.text;
-  if (isEmpty) buttons[0]?.click();
+  // A first answer to look at, but never over what a visitor gave while the examples were on their way.
+  if (!state.given.has(model.kind)) buttons[0]?.click();
 }
 
 function exampleButton(className, choose) {
@@ -200,11 +206,7 @@ for (const radio of document.querySelectorAll('input[name="kind"]')) {
 element("model").addEventListener("change", (event) => chooseModel(event.target.value));
 element("count").addEventListener("input", countChanged);
 element("file").addEventListener("change", (event) => chooseImage(event.target.files[0]));
-element("text").addEventListener("input", (event) => {
-  state.text = event.target.value;
-  pressExample(null);
-  inputChanged(TYPING_DELAY_MS);
-});
+element("text").addEventListener("input", () => textChanged(TYPING_DELAY_MS));
 
 // Browsers keep the clipboard from pages that come over plain HTTP from another machine.
 element("copy").hidden = !navigator.clipboard;

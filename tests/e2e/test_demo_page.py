@@ -100,7 +100,10 @@ def move_slider(browser: WebDriver, steps: int) -> None:
 
 
 def choose_tab(browser: WebDriver, kind: str) -> None:
+    """Show the input of a kind, and wait for its examples: the page answers the first of them by itself."""
     browser.find_element(By.XPATH, f"//input[@value='{kind}']").click()
+    example = {"image": ".example.picture", "text": ".example.sentence"}[kind]
+    until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, example)) > 1 and answered(browser))
 
 
 def type_text(browser: WebDriver, text: str) -> None:
@@ -131,7 +134,7 @@ def test_a_chosen_image_shows_its_labels_and_the_slider_changes_them(page, url, 
     assert text_of(page, "count-value") == "3"
     move_slider(page, -3)
     until(page, lambda: shown_labels(page) == expected)
-    assert text_of(page, "count-value") == "the model decides"
+    assert text_of(page, "count-value") == "model decides"
 
 
 _GIVE_FILE = """
@@ -246,10 +249,9 @@ def test_screenshots(page, tmp_path, kind, scheme):
     """For the README: a folder named by LABELSET_SCREENSHOTS keeps them, else they lie among the test's own files."""
     prefer_dark(page, scheme == "dark")
     choose_tab(page, kind)
-    example = ".example." + {"image": "picture", "text": "sentence"}[kind]
-    until(page, lambda: len(page.find_elements(By.CSS_SELECTOR, example)) > 1)
-    page.find_elements(By.CSS_SELECTOR, example)[1].click()
-    until(page, lambda: page.find_elements(By.CSS_SELECTOR, f"{example}[aria-pressed=true]") and answered(page))
+    example = page.find_elements(By.CSS_SELECTOR, ".example")[1]
+    example.click()
+    until(page, lambda: example.get_attribute("aria-pressed") == "true" and answered(page))
     height = page.execute_script("return document.documentElement.scrollHeight")
     resize(page, 1240, height)
     page.execute_script("return Promise.all(document.getAnimations().map((animation) => animation.finished))")
