@@ -15,6 +15,7 @@ _METRICS = {
 
 def model_card(recipe: Recipe, data: LabelledData, metrics: dict[str, float]) -> str:
     """Markdown: what the model does, what it saw, how good it is, how to make it again."""
+    splits = {"training": data.train, "validation": data.validation, "test": data.test}
     rows = "\n".join(f"| {title} | {metrics[name]:.4f} |" for name, title in _METRICS.items())
     return f"""# {recipe.name}
 
@@ -24,7 +25,7 @@ No threshold is needed; the model predicts how many labels there are.
 ## Data
 
 {data.source}. Licence: {data.licence or "not stated"}.
-Examples: {len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test, {len(data.labels)} labels.
+Examples: {", ".join(f"{len(split)} {name}" for name, split in splits.items())}. Labels: {len(data.labels)}.
 
 ## Quality
 
