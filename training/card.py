@@ -1,6 +1,6 @@
 """The model card: the README.md of a bundle, generated from what the run knows."""
 
-from training.config import Recipe
+from training.config import Recipe, recipe_names
 from training.data.dataset import LabelledData
 
 _METRICS = {
@@ -35,8 +35,8 @@ On the test split, of the network in this folder:
 |---|---|
 {rows}
 
-Made, and measured, by `{_command(recipe)}` (seed {recipe.seed}, loss `{recipe.loss.name}`, sparsity policy
-`{recipe.head.policy}`).
+Made, and measured, by `{_command(recipe)}` (loss `{recipe.loss.name}`, sparsity policy `{recipe.head.policy}`; every
+setting stands in `bundle.json` under `provenance`).
 
 ## Labels
 
@@ -49,4 +49,5 @@ The model knows only these labels and only data like that above; on anything els
 
 
 def _command(recipe: Recipe) -> str:
-    return f"labelset train-and-export --recipe {recipe.name} --seed {recipe.seed}"
+    what = f"--recipe {recipe.name}" if recipe.name in recipe_names() else f"--data {recipe.data.source}"
+    return f"labelset train-and-export {what} --seed {recipe.seed}"
