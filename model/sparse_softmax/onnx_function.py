@@ -12,7 +12,8 @@ OLDEST_OPSET = 18
 
 # SPEC.md step by step. TopK, not a sort: as many entries as survive in the fullest row, and one more; ranks count from
 # the largest. Rows and classes are axes 0 and 1 throughout: along a negative axis, onnxruntime 1.31 reduces an empty
-# batch to the wrong shape, and the reference evaluator of onnx 1.23 cannot gather.
+# batch to the wrong shape, and the reference evaluator of onnx 1.23 cannot gather. In a row that is masked as a whole
+# the cut is NaN (-inf less -inf), and nothing is above it.
 _FUNCTION = """
 <opset_import: ["" : {opset_version}], domain: "{domain}">
 {name} (logits, rate) => (probabilities)
@@ -94,14 +95,12 @@ _FUNCTION = """
   visible_ratio = Max (ratio, smallest_normal)
   distribution = Where (is_survivor, visible_ratio, zero)
 
-  is_masked_row = Equal (unmasked, zero_rank)
-  distribution_or_empty = Where (is_masked_row, zero, distribution)
   is_number_below_infinity = Less (rows, infinity)
   numbers_ones = Cast <to = 6> (is_number_below_infinity)
   numbers_all = ReduceMin (numbers_ones, class_axis)
   is_sound = Cast <to = 9> (numbers_all)
   is_legal = And (is_sound, rate_allowed)
-  row_probabilities = Where (is_legal, distribution_or_empty, not_a_number)
+  row_probabilities = Where (is_legal, distribution, not_a_number)
   probabilities = Reshape <allowzero = 1> (row_probabilities, shape)
 }}
 """
