@@ -46,7 +46,7 @@ check: setup-dev ## lint, formatting, types, import contracts
 
 demo-bundles: setup-dev ## make the embedded demo bundles again
 	$(NEEDS_CAIRO)
-	$(BIN)/labelset train-and-export --recipe demo-image --recipe demo-text --models bundles
+	$(BIN)/labelset train-and-export --recipe image-demo --recipe text-demo --models bundles
 
 test-image: ## build the container image, start it, ask for its health, stop it (needs docker)
 	docker compose config --quiet

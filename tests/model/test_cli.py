@@ -132,7 +132,7 @@ def test_an_unknown_model_is_answered_with_the_known_ones(predictors, inputs):
     assert answer.stderr.strip().endswith("[model_not_found]")
 
 
-@pytest.mark.parametrize("arguments", [[], ["x.png", "--bundle", ".", "--model", "demo-image"]])
+@pytest.mark.parametrize("arguments", [[], ["x.png", "--bundle", ".", "--model", "image-demo"]])
 def test_predict_without_inputs_or_with_two_models_is_a_usage_error(arguments):
     assert run("predict", *arguments).exit_code == 2
 

@@ -11,7 +11,7 @@ from training.config import (
 )
 
 RECIPE = Recipe(
-    name="demo-image",
+    name="image-demo",
     data=DataConfig(source="openclipart"),
     input=ImageInput(size=128),
     backbone=PretrainedBackbone(source="resnet50-imagenet", depths=(3, 4, 1)),

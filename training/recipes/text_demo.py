@@ -3,7 +3,7 @@
 from training.config import DataConfig, ExportConfig, NewBackbone, OptimizerConfig, Recipe, Schedule, TextInput
 
 RECIPE = Recipe(
-    name="demo-text",
+    name="text-demo",
     data=DataConfig(source="attack"),
     input=TextInput(max_length=64, vocabulary_size=4000),
     backbone=NewBackbone(hidden_size=128, layers=2),
