@@ -23,6 +23,8 @@ from training.data import weights
 from training.data.arrays import ArrayDataset
 from training.data.dataset import Example, LabelledData
 
+_SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -108,14 +110,29 @@ def _pretrained_tokenizer(source: str) -> str:
 
 
 def train_tokenizer(texts: list[str], vocabulary_size: int) -> Tokenizer:
-    """A WordPiece tokenizer, made from the training texts as BERT's was from its own."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    tokenizer.train_from_iterator(
-        texts, trainers.WordPieceTrainer(vocab_size=vocabulary_size, special_tokens=special, show_progress=False)
+    """A WordPiece tokenizer, made from the training texts as BERT's was from its own; the same texts give the same."""
+    draft = _wordpiece({})
+    # The trainer numbers the pieces of one letter in the order of a hash table, which is another in every run, and its
+    # merges follow from the numbers. Those that it is given keep theirs.
+    letters = sorted({f"##{letter}" for text in texts for word in _words(draft, text) for letter in word[1:]})
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary_size, special_tokens=[*_SPECIAL_TOKENS, *letters], show_progress=False
     )
+    draft.train_from_iterator(texts, trainer)
+    # To the draft the pieces of one letter are special, to be found anywhere in a text: take its vocabulary alone.
+    tokenizer = _wordpiece(draft.get_vocab())
+    tokenizer.add_special_tokens(_SPECIAL_TOKENS)
     cls, sep = ((token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]"))
     tokenizer.post_processor = processors.BertProcessing(sep, cls)
     return tokenizer
+
+
+def _wordpiece(vocabulary: dict[str, int]) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def _words(tokenizer: Tokenizer, text: str) -> list[str]:
+    return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))]
