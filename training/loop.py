@@ -126,11 +126,12 @@ class Run:
             yield Batch(inputs, targets)
 
     def _step(self, batch: Batch) -> Tensor:
+        # All chance of a step is seeded by its number, so that a resumed run draws what the unbroken one draws.
+        seed = self.recipe.seed * 1_000_003 + self.progress.step
+        torch.manual_seed(seed + 7919 * self.accelerator.process_index)
         inputs = batch.inputs
         if isinstance(self.recipe.input, ImageInput) and self.recipe.input.augment:
-            # Seeded by the step, so that a resumed run draws what the unbroken one draws.
-            generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.progress.step)
-            inputs = augment_images(inputs, generator)
+            inputs = augment_images(inputs, torch.Generator().manual_seed(seed))
         loss: Tensor = self.objective(inputs, batch.targets, self.progress.step / self.total_steps)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.objective.parameters(), self.recipe.optimizer.clip_norm)
