@@ -74,6 +74,8 @@ CASES = [
     Case("one class", [[5], [-5]], rate=[0, 1], support=[[1], [1]]),
     Case("masked classes do not count", [[-INF, 0, 1, 2, 3, -INF]], rate=0.5, support=[[0, 0, 0, 1, 1, 0]]),
     Case("masked at r = 0 and r = 1", [[-INF, 1, 2]] * 2, rate=[0, 1], support=[[0, 0, 1], [0, 0, 1]]),
+    # The fullest row decides how much of the other is sorted: down to its mask.
+    Case("masked beside a fuller row", [[-INF, 1, 2], [0, 1, 2]], rate=[1, 0], support=[[0, 0, 1], [0, 1, 1]]),
     Case("all but one masked", [[-INF, 1, -INF]] * 3, rate=[0, 0.5, 1], support=[[0, 1, 0]] * 3),
     Case("all masked", [[-INF, -INF]] * 4, rate=[0, 0.5, 0.9, 1], support=[[0, 0]] * 4),
     Case("NaN spoils its row", [[NAN, 1, 2], [0, 1, 2]], rate=0.5, support=[[NAN] * 3, [0, 0, 1]]),
