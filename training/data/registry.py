@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from training.data.attack import load_attack
-from training.data.dataset import DataError, LabelledData, frequent_labels, keep_labels
+from training.data.dataset import DataError, LabelledData, Modality, frequent_labels, keep_labels
 from training.data.openclipart import load_openclipart
 from training.data.user_data import load_user_data
 from training.data.weights import WEIGHTS
@@ -48,6 +48,11 @@ def load(name_or_path: str, *, images: Path | None = None, min_label_count: int 
     else:
         raise UnknownName(name_or_path, DATA_SETS)
     return _without_rare_labels(data, min_label_count)
+
+
+def modality_of(name_or_path: str, images: Path | None = None) -> Modality:
+    """What a data set holds; arguments and errors are those of `load`."""
+    return load(name_or_path, images=images).modality
 
 
 def fetch_by_name(name: str) -> str:

@@ -27,7 +27,7 @@ _TEXT = re.compile(rb"<(?:svg:)?text\b[^>]*(?:/>|>.*?</(?:svg:)?text>)", re.DOTA
 _log = logging.getLogger(__name__)
 
 
-def draw_all(svg_folder: Path, svgs: list[Path], png_folder: Path) -> None:
+def draw_all(svg_folder: Path, svgs: list[Path], png_folder: Path, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
     """Draw `svgs` (paths under `svg_folder`) under the same paths, ending in .png, in `png_folder`.
 
     PNGs that are there already are kept. At the end `drawings.json` says what came of each.
@@ -37,7 +37,7 @@ def draw_all(svg_folder: Path, svgs: list[Path], png_folder: Path) -> None:
     names = [str(svg.relative_to(svg_folder)) for svg in svgs]
     # spawn: the parent may run threads (torch, progress bars), which a forked child would not survive.
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-        drawings = pool.map(partial(_draw, svg_folder, png_folder), names, chunksize=16)
+        drawings = pool.map(partial(_draw, svg_folder, png_folder, timeout_seconds), names, chunksize=16)
         results = dict(zip(names, tqdm(drawings, total=len(names), desc="draw", unit="picture"), strict=True))
     failures = sum(failure is not None for failure in results.values())
     if failures:
@@ -79,12 +79,13 @@ def draw_svg(svg: bytes) -> bytes:
     return png.getvalue()
 
 
-def _draw(svg_folder: Path, png_folder: Path, name: str) -> str | None:
+def _draw(svg_folder: Path, png_folder: Path, timeout_seconds: float, name: str) -> str | None:
     """Draw the file `name`, unless that is done; None, or the reason why it cannot be drawn."""
     target = png_path(png_folder, name)
     if not target.is_file():
         signal.signal(signal.SIGPROF, _give_up)
-        signal.setitimer(signal.ITIMER_PROF, TIMEOUT_SECONDS)
+        # Again every second: an error raised while an object is being deleted is lost.
+        signal.setitimer(signal.ITIMER_PROF, timeout_seconds, 1.0)
         try:
             png = draw_svg((svg_folder / name).read_bytes())
         except Exception as error:
@@ -99,4 +100,4 @@ def _draw(svg_folder: Path, png_folder: Path, name: str) -> str | None:
 
 
 def _give_up(signal_number: int, frame: FrameType | None) -> None:
-    raise TimeoutError(f"not drawn within {TIMEOUT_SECONDS} seconds")
+    raise TimeoutError("not drawn in time")

@@ -76,4 +76,6 @@ def test_pictures_of_the_real_package_are_drawn_and_labelled(tmp_path):
     assert len(examples) == len(cats) > 5
     assert label_counts(examples)["mammal"] > len(cats) / 2
     assert {example.group for example in examples} == {"animals/mammals/housecats"}
-    assert all(max(Image.open(example.image).size) == 256 for example in examples)
+    for example in examples:
+        with Image.open(example.image) as image:
+            assert max(image.size) == 256

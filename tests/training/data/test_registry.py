@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from training.data import FETCHABLE, fetch_by_name, load
-from training.data.registry import UnknownName
+from training.data.registry import UnknownName, modality_of
 
 
 def test_the_names_that_can_be_fetched():
@@ -26,6 +26,11 @@ def test_an_unknown_name_is_answered_with_the_nearest(name, nearest):
 def test_a_path_where_nothing_is_is_answered_with_all_names():
     with pytest.raises(UnknownName, match=r"'no/such/file\.csv' .* known names are attack, openclipart"):
         load("no/such/file.csv")
+
+
+def test_the_modality_of_a_users_own_data_is_found(tmp_path):
+    (tmp_path / "mine.csv").write_text("text,labels\n" + "".join(f"word{letter},x\n" for letter in "abcdefghij"))
+    assert modality_of(str(tmp_path / "mine.csv")) == "text"
 
 
 def test_reading_data_does_not_import_torch():

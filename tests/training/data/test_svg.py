@@ -5,7 +5,6 @@ import logging
 import pytest
 from PIL import Image
 
-from training.data import svg
 from training.data.svg import draw_all, draw_svg, png_path, read_drawings
 
 NAMESPACE = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
@@ -58,10 +57,10 @@ ENDLESS = f"""<svg {NAMESPACE} width="10" height="10"><defs><rect id="u0" width=
 }</defs><use xlink:href="#u60"/></svg>"""
 
 
-def test_an_endless_picture_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(svg, "TIMEOUT_SECONDS", 0.5)
+def test_an_endless_picture_is_given_up(tmp_path):
     (tmp_path / "endless.svg").write_text(ENDLESS)
-    assert "TimeoutError" in svg._draw(tmp_path, tmp_path, "endless.svg")
+    draw_all(tmp_path, [tmp_path / "endless.svg"], tmp_path, timeout_seconds=0.5)
+    assert "TimeoutError" in read_drawings(tmp_path)["endless.svg"]
     assert not (tmp_path / "endless.png").exists()
 
 
