@@ -97,7 +97,16 @@ def export_graph(classifier: Classifier, parts: Parts) -> onnx.ModelProto:
     assert program is not None
     graph: onnx.ModelProto = program.model_proto
     onnx_function.attach(graph)
+    _forget_origin(graph)
     return graph
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Remove the exporter's stack traces: they name folders of this machine, and are a quarter of a small file."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
 
 
 @contextlib.contextmanager
