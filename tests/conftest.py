@@ -194,7 +194,7 @@ def image_recipe() -> Recipe:
         input=ImageInput(size=32),
         backbone=NewBackbone(hidden_sizes=(8, 16), depths=(1, 1)),
         optimizer=OptimizerConfig(lr=1e-2, head_lr=1e-2),
-        schedule=Schedule(epochs=3, batch_size=8),
+        schedule=Schedule(epochs=8, batch_size=4, patience=8),
         precision="float32",
     )
 

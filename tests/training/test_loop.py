@@ -70,7 +70,7 @@ def test_a_resumed_run_ends_with_the_very_weights_of_an_unbroken_one(start, kind
 
 
 def test_a_pictures_run_resumes_with_the_same_augmentation(image_recipe, image_data, tmp_path):
-    recipe = override(image_recipe, ["schedule.epochs=2", "schedule.checkpoint_steps=1"])
+    recipe = override(image_recipe, ["schedule.epochs=2", "schedule.batch_size=8", "schedule.checkpoint_steps=1"])
     weights = []
     for folder, kinds in (("unbroken", [Run]), ("broken", [InterruptedRun, Run])):
         for kind in kinds:

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from training.build import build_parts, train_tokenizer
+from training.config import ConfigError, override
+
+TEXTS = ["Rain and storm", "the violin, the choir", "snowstorm", "a race in the rain"] * 3
+
+
+def test_the_same_texts_train_the_same_tokenizer():
+    first, second = train_tokenizer(TEXTS, 120), train_tokenizer(TEXTS, 120)
+    assert first.to_str() == second.to_str()
+
+
+def test_a_tokenizer_knows_the_words_it_was_trained_on():
+    tokenizer = train_tokenizer(TEXTS, 200)
+    assert tokenizer.encode("The RAIN").tokens == ["[CLS]", "the", "rain", "[SEP]"]
+    assert tokenizer.encode("storms").tokens[1:-1] != ["[UNK]"]
+    assert tokenizer.encode("π").tokens[1:-1] == ["[UNK]"]
+    assert [tokenizer.token_to_id(token) for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]")] == [0, 1, 2, 3]
+
+
+def test_only_the_four_special_tokens_are_special_in_a_text():
+    tokenizer = train_tokenizer(TEXTS, 200)
+    assert "##i" not in tokenizer.encode("r ##i n").tokens
+    assert tokenizer.encode("rain [SEP]").tokens == ["[CLS]", "rain", "[SEP]", "[SEP]"]
+
+
+def test_data_of_the_other_kind_is_refused(text_recipe, image_data):
+    with pytest.raises(ConfigError, match="the recipe tiny-text takes text, the data shapes is image"):
+        build_parts(text_recipe, image_data)
+
+
+def test_the_head_can_count_to_the_most_labels_of_a_training_example(trained_text, trained_image):
+    for trained in (trained_text, trained_image):
+        most = max(len(example.labels) for example in trained.data.train)
+        assert trained.parts.classifier.head.policy.max_label_count == most
+
+
+def test_training_may_be_limited_to_a_seeded_sample(text_recipe, text_data):
+    def taken(*settings):
+        parts = build_parts(override(text_recipe, ["data.max_train_examples=10", *settings]), text_data)
+        return [example.text for example in parts.train.examples]
+
+    assert len(taken()) == 10
+    assert taken() == taken()
+    assert taken() != taken("data.split_seed=1")
+    assert set(taken()) <= {example.text for example in text_data.train}
+
+
+@pytest.mark.parametrize(
+    ("setting", "policy"),
+    [('head={"policy":"fixed_count","label_count":2}', "fixed_count"), ("head.dropout=0.5", "predicted_count")],
+)
+def test_the_head_is_the_recipes(text_recipe, text_data, setting, policy):
+    recipe = override(text_recipe, [setting])
+    head = build_parts(recipe, text_data).classifier.head
+    assert head.policy.policy == policy
+    assert head.dropout.p == recipe.head.dropout
+
+
+def test_targets_are_multi_hot_in_the_order_of_the_label_space(trained_image):
+    dataset = trained_image.parts.train
+    for index, example in enumerate(trained_image.data.train):
+        expected = [label in example.labels for label in trained_image.data.labels]
+        np.testing.assert_array_equal(dataset[index].targets, expected)
