@@ -90,7 +90,8 @@ class Session:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        native.register(options)
+        # Which implementation of the op answers: the compiled kernel, or the function that every graph carries.
+        self.r_softmax: Literal["native", "function"] = "native" if native.register(options) else "function"
         providers = _providers(device)
         try:
             self._session = ort.InferenceSession(str(bundle.file(GRAPH)), options, providers=providers)

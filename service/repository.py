@@ -11,7 +11,6 @@ from model.errors import LabelsetError
 from model.manifest import Manifest
 from model.predictor import Predictor
 from model.repository import BundleFolder, bundle_folders
-from model.sparse_softmax import native
 from service.settings import Settings
 
 Kind = Literal["image", "text"]
@@ -52,7 +51,6 @@ class ServedModel:
     predictor: Predictor
     preprocess: preprocess.Preprocessor
     golden_examples: tuple[golden.GoldenExample, ...]
-    r_softmax: Literal["native", "function"]
 
     @property
     def manifest(self) -> Manifest:
@@ -157,5 +155,4 @@ def _load_model(folder: BundleFolder, settings: Settings) -> ServedModel:
         predictor.bundle.manifest.preprocessing, predictor.bundle.read_text(TOKENIZER), settings.limits
     )
     logger.info("serving %s/%s on %s", folder.name, folder.version, predictor.session.device)
-    r_softmax: Literal["native", "function"] = "function" if native.library_path() is None else "native"
-    return ServedModel(folder.name, folder.version, predictor, limited, golden.load(predictor), r_softmax)
+    return ServedModel(folder.name, folder.version, predictor, limited, golden.load(predictor))

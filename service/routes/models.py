@@ -39,7 +39,7 @@ async def describe_model(serving: ServingState, name: str, version: str | None =
         card=bundle.read_text(CARD),
         digest=bundle.digest,
         device=model.predictor.session.device,
-        r_softmax=model.r_softmax,
+        r_softmax=model.predictor.session.r_softmax,
     )
 
 
