@@ -172,7 +172,7 @@ def test_inspect_tells_what_the_manifest_says(predictors, kind):
     assert manifest.provenance.data_set in text
     assert all(f"{metric}: {value:.4f}" in text for metric, value in manifest.metrics.items())
     assert all(name in text for name in manifest.files)
-    assert "the function of standard ops inside the file" in text
+    assert "the function in the graph" in text
 
 
 def test_inspect_gives_the_manifest_as_json(predictors):
