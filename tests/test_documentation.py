@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import labelset
+from training.config import recipe_names
 
 ROOT = Path(labelset.__file__).parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -32,6 +33,13 @@ def test_every_documented_command_exists():
     named = set(re.findall(r"(?:`|^\$? ?(?:\.venv/bin/)?)labelset ([a-z][a-z-]+)", _prose(), re.MULTILINE))
     assert named
     assert named <= set(labelset.main.list_commands(None))
+
+
+def test_the_recipes_that_make_compose_and_the_pages_name_exist():
+    compose = (ROOT / "docker-compose.yml").read_text()
+    named = set(re.findall(r"--recipe,? ([a-z][a-z-]*)", "\n".join([MAKEFILE, compose, _prose()])))
+    assert {"openclipart", "attack"} < named
+    assert named <= set(recipe_names())
 
 
 def test_every_documented_target_exists():
