@@ -9,11 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from model.errors import LabelsetError
+
 Modality = Literal["image", "text"]
 
 
-class DataError(ValueError):
+class DataError(LabelsetError):
     """Data does not have the form its reader requires."""
+
+    code = "data_invalid"
 
 
 @dataclass(frozen=True)

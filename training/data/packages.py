@@ -19,12 +19,15 @@ from typing import Literal
 
 from tqdm import tqdm
 
+from model.errors import LabelsetError
 from training.data.archives import unpack
 from training.data.cache import cached_folder
 
 
-class FetchError(RuntimeError):
+class FetchError(LabelsetError):
     """A package could not be had."""
+
+    code = "fetch_failed"
 
 
 class ChecksumMismatch(FetchError):
