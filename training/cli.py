@@ -45,17 +45,17 @@ def train_and_export(
         raise click.UsageError("give --recipe NAME or --data FILE")
     if out is not None and len(recipes) > 1:
         raise click.UsageError(f"--out is for one recipe, got {len(recipes)}; use --models")
+    own = {"data.source": data, "data.images": images and str(images), "backbone.source": backbone, "name": name}
+    # As JSON, so that a file or a name such as `2024` stays a string.
+    overrides = [f"{key}={json.dumps(value)}" for key, value in {**own, "seed": seed}.items() if value is not None]
+    chosen = [_recipe(recipe_name, data, images, [*overrides, *settings]) for recipe_name in recipes or (None,)]
     # Here, because they import torch: `--help` and a wrong option must not wait for it.
     from training.data.registry import load
     from training.report import table
     from training.train_and_export import train_and_export as run
 
     finished = []
-    own = {"data.source": data, "data.images": images and str(images), "backbone.source": backbone, "name": name}
-    # As JSON, so that a file or a name such as `2024` stays a string.
-    overrides = [f"{key}={json.dumps(value)}" for key, value in {**own, "seed": seed}.items() if value is not None]
-    for recipe_name in recipes or (None,):
-        recipe = _recipe(recipe_name, data, images, [*overrides, *settings])
+    for recipe in chosen:
         labelled = load(
             recipe.data.source,
             images=recipe.data.images,
