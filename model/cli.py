@@ -198,11 +198,10 @@ def _document(answer: _Answer) -> dict[str, Any]:
 
 
 def _print(answer: _Answer) -> None:
-    source = answer.source if len(answer.source) <= 80 else answer.source[:79] + "…"
     if isinstance(answer.outcome, LabelsetError):
-        click.echo(f"error: {source}: {answer.outcome.message} [{answer.outcome.code}]", err=True)
+        click.echo(f"error: {answer.source}: {answer.outcome.message} [{answer.outcome.code}]", err=True)
     else:
-        click.echo(f"{source}  ({answer.model})\n{draw_labels(answer.outcome.labels)}")
+        click.echo(f"{answer.source}  ({answer.model})\n{draw_labels(answer.outcome.labels)}")
 
 
 def _sizes(bundle: Bundle) -> dict[str, int]:

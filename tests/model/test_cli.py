@@ -71,7 +71,7 @@ def test_predict_draws_the_labels_with_their_probabilities(inputs):
     file, example = inputs["text"]
     answer = run("predict", file)
     head, *lines = answer.stdout.splitlines()
-    assert head.startswith(str(file)[:60])
+    assert head.startswith(str(file))
     for line, expected in zip(lines, example.labels, strict=True):
         assert expected.label in line
         assert f"{expected.probability:.3f}" in line
@@ -97,11 +97,11 @@ def test_a_bad_file_fails_alone_and_is_named(inputs, tmp_path):
     missing = tmp_path / "missing.png"
     answer = run("predict", bad, inputs["image"][0], missing)
     assert answer.exit_code == 1
-    assert str(inputs["image"][0])[:60] in answer.stdout
+    assert str(inputs["image"][0]) in answer.stdout
     first, second = answer.stderr.splitlines()
-    assert "bad.png" in first
+    assert first.startswith(f"error: {bad}: ")
     assert first.endswith("[not_an_image]")
-    assert "missing.png" in second
+    assert second.startswith(f"error: {missing}: ")
     assert second.endswith("[unreadable_file]")
 
 
