@@ -1,0 +1,67 @@
+import pytest
+
+from model.predictor import Predictor
+from training.card import model_card
+from training.config import named_recipe, override
+from training.data.arrays import ArrayDataset
+from training.evaluate_bundle import measure_bundle
+from training.loop import LOG
+from training.report import table
+from training.train_and_export import run_folder, train_and_export
+
+
+@pytest.fixture
+def recipe(text_recipe):
+    return override(text_recipe, ["schedule.epochs=1"])
+
+
+def test_a_run_is_found_again_and_restarted_only_when_asked(recipe, text_data, tmp_path):
+    def run(restart=False):
+        return train_and_export(recipe, text_data, tmp_path / "bundle", tmp_path / "runs", restart)
+
+    first = run()
+    log = run_folder(recipe, text_data, tmp_path / "runs") / LOG
+    assert log.is_file()
+    log.write_text("a mark\n")
+    again = run()
+    assert log.read_text() == "a mark\n"
+    assert again.exported.metrics == first.exported.metrics
+    anew = run(restart=True)
+    assert "a mark" not in log.read_text()
+    assert anew.exported.metrics == first.exported.metrics
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_a_bundle_measures_as_the_network_in_it(request, kind):
+    trained = request.getfixturevalue(f"trained_{kind}")
+    measured = measure_bundle(Predictor.open(trained.bundle, device="cpu"), trained.data.test)
+    recorded = {name: value for name, value in trained.exported.metrics.items() if name in measured}
+    assert measured == pytest.approx(recorded)
+    assert "example_f1" in measured
+
+
+def test_labels_outside_the_label_space_do_not_count(trained_text):
+    dataset = ArrayDataset(trained_text.data.test, ("food", "sport"), trained_text.parts.test.preprocess)
+    for index, example in enumerate(trained_text.data.test):
+        assert dataset.targets(index).tolist() == ["food" in example.labels, "sport" in example.labels]
+
+
+def test_the_table_has_a_line_for_each_run(recipe, text_data, tmp_path):
+    finished = train_and_export(recipe, text_data, tmp_path / "bundle", tmp_path / "runs")
+    header, rule, *lines = table([finished, finished]).splitlines()
+    assert header.split()[:2] == ["model", "example-F1"]
+    assert len(lines) == 2
+    assert "tiny-text" in lines[0]
+    assert f"{finished.exported.metrics['micro_f1']:.4f}" in lines[0]
+    assert len(rule) == len(header)
+
+
+def test_the_card_says_what_the_model_saw_and_how_to_make_it_again(image_data):
+    names = ("example_f1", "micro_f1", "macro_f1", "mean_average_precision", "exact_match", "count_accuracy")
+    card = model_card(named_recipe("openclipart"), image_data, dict.fromkeys(names, 0.25))
+    assert "drawn by a test" in card
+    assert "CC0" in card
+    assert "26 training" in card
+    assert "blue, circle, green, red, square" in card
+    assert "labelset train-and-export --recipe openclipart --seed 0" in card
+    assert card.count("0.2500") == len(names)
