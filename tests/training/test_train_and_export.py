@@ -6,7 +6,7 @@ from training.config import named_recipe, override
 from training.data.arrays import ArrayDataset
 from training.evaluate_bundle import measure_bundle
 from training.loop import LOG
-from training.report import table
+from training.report import Finished, table
 from training.train_and_export import run_folder, train_and_export
 
 
@@ -46,14 +46,14 @@ def test_labels_outside_the_label_space_do_not_count(trained_text):
         assert dataset.targets(index).tolist() == ["food" in example.labels, "sport" in example.labels]
 
 
-def test_the_table_has_a_line_for_each_run(recipe, text_data, tmp_path):
-    finished = train_and_export(recipe, text_data, tmp_path / "bundle", tmp_path / "runs")
-    header, rule, *lines = table([finished, finished]).splitlines()
+def test_the_table_has_a_line_for_each_run(trained_text, trained_image):
+    runs = [Finished(trained_text.exported, seconds=61.4), Finished(trained_image.exported, seconds=7)]
+    header, rule, first, second = table(runs).splitlines()
     assert header.split()[:2] == ["model", "example-F1"]
-    assert len(lines) == 2
-    assert "tiny-text" in lines[0]
-    assert f"{finished.exported.metrics['micro_f1']:.4f}" in lines[0]
-    assert len(rule) == len(header)
+    assert len(rule) == len(header) == len(first)
+    assert first.split()[0] == "tiny-text"
+    assert first.split()[1] == f"{trained_text.exported.metrics['example_f1']:.4f}"
+    assert (first.split()[-1], second.split()[-1]) == ("1:01", "0:07")
 
 
 def test_the_card_says_what_the_model_saw_and_how_to_make_it_again(image_data):
