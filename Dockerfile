@@ -34,12 +34,7 @@ ENTRYPOINT ["labelset"]
 # docker build --target train: trains, evaluates and exports into /app/models.
 FROM runtime AS train
 USER root
-# cairosvg draws with the system's cairo.
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libcairo2 \
-    && rm -rf /var/lib/apt/lists/* \
-    && install --directory --mode 1777 /cache
+RUN install --directory --mode 1777 /cache
 # Whoever calls may be another user, without a home here.
 ENV HOME=/tmp USER=labelset LABELSET_CACHE=/cache
 COPY --from=training-files /opt/venv /opt/venv

@@ -10,9 +10,6 @@ IMAGE ?= labelset
 
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
-# cairosvg, which draws the pictures of `openclipart`, loads the system's cairo.
-NEEDS_CAIRO = @$(BIN)/python -c 'import cairocffi' 2>/dev/null || \
-	{ echo "error: the cairo library is not on this machine; on Debian: apt-get install libcairo2" >&2; exit 1; }
 # An installation is redone when what it was made from changes.
 INSTALLED_FROM := pyproject.toml constraints.txt
 
@@ -31,11 +28,9 @@ run: setup ## serve the demo bundles, ask them one image and one text (PORT=8000
 	@exec $(BIN)/python -m service.demo --port $(PORT) $(if $(ONCE),--once)
 
 train: setup-dev ## fetch real data, train an image and a text model, export them into models/
-	$(NEEDS_CAIRO)
 	$(BIN)/labelset train-and-export --recipe openclipart --recipe attack --models models
 
 test: setup-dev ## run the tests
-	$(NEEDS_CAIRO)
 	$(BIN)/python -m pytest -n 2
 
 check: setup-dev ## lint, formatting, types, import contracts
@@ -45,7 +40,6 @@ check: setup-dev ## lint, formatting, types, import contracts
 	$(BIN)/lint-imports
 
 demo-bundles: setup-dev ## make the embedded demo bundles again
-	$(NEEDS_CAIRO)
 	$(BIN)/labelset train-and-export --recipe image-demo --recipe text-demo --models bundles
 
 test-image: ## build the container image, start it, ask for its health, stop it (needs docker)

@@ -47,7 +47,7 @@ def load_openclipart(seed: int = 0) -> LabelledData:
     """Fetch, draw and split the data set; deterministic for a seed."""
     svg_folder = fetch_package(PACKAGE) / "usr/share/openclipart/svg"
     svgs = find_svgs(svg_folder)
-    entry = f"openclipart-{LONGER_SIDE_PIXELS}px-{PACKAGE.sha256[:12]}"
+    entry = f"openclipart-resvg-{LONGER_SIDE_PIXELS}px-{PACKAGE.sha256[:12]}"
     png_folder = cached_folder(entry, lambda folder: draw_all(svg_folder, svgs, folder), resume=True)
     copies = read_openclipart(svg_folder, png_folder)
     labels = frequent_labels(copies, MIN_LABEL_COUNT)

@@ -1,43 +1,36 @@
 """Draw SVG files as PNG pictures, many at once. Knows nothing of labels.
 
-The files are untrusted: they may be broken, endless or refer to other files. One that cannot be drawn is left out, and
-`drawings.json` says why.
+The files are untrusted: they may be broken, endless or refer to other files. resvg draws them: one self-contained wheel
+that needs no library of the system, refuses endless files by a limit on their nodes, and opens no other file. One that
+cannot be drawn is left out, and `drawings.json` says why.
 """
 
 import io
 import json
 import logging
 import multiprocessing
-import re
-import signal
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
+import resvg_py
 from PIL import Image
 from tqdm import tqdm
 
 LONGER_SIDE_PIXELS = 256
-# Of processor time, so that how busy a machine is does not decide which pictures it draws.
-TIMEOUT_SECONDS = 30.0
-
-_TEXT = re.compile(rb"<(?:svg:)?text\b[^>]*(?:/>|>.*?</(?:svg:)?text>)", re.DOTALL)
 
 _log = logging.getLogger(__name__)
 
 
-def draw_all(svg_folder: Path, svgs: list[Path], png_folder: Path, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+def draw_all(svg_folder: Path, svgs: list[Path], png_folder: Path) -> None:
     """Draw `svgs` (paths under `svg_folder`) under the same paths, ending in .png, in `png_folder`.
 
     PNGs that are there already are kept. At the end `drawings.json` says what came of each.
     """
-    import cairosvg  # noqa: F401  (no cairo library on this machine is no fault of the pictures: say so now)
-
     names = [str(svg.relative_to(svg_folder)) for svg in svgs]
     # spawn: the parent may run threads (torch, progress bars), which a forked child would not survive.
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-        drawings = pool.map(partial(_draw, svg_folder, png_folder, timeout_seconds), names, chunksize=16)
+        drawings = pool.map(partial(_draw, svg_folder, png_folder), names, chunksize=16)
         results = dict(zip(names, tqdm(drawings, total=len(names), desc="draw", unit="picture"), strict=True))
     failures = sum(failure is not None for failure in results.values())
     if failures:
@@ -62,13 +55,15 @@ def draw_svg(svg: bytes) -> bytes:
     Text is left out: it would look different, or not be there at all, with the fonts of each machine.
 
     Raises:
-        ValueError: nothing is to be seen.
-        Exception: whatever the renderer makes of a broken file.
+        ValueError: the file is broken, or nothing is to be seen.
     """
-    import cairosvg  # here, so that only who draws needs the cairo library
-
-    # Only the width can be given without distorting the picture.
-    drawn = cairosvg.svg2png(_TEXT.sub(b"", svg), output_width=LONGER_SIDE_PIXELS, background_color="white")
+    drawn = resvg_py.svg_to_bytes(
+        svg_string=svg.decode("utf-8", errors="replace"),
+        width=LONGER_SIDE_PIXELS,  # only one side can be given without distorting the picture
+        dpi=96,
+        background="white",
+        skip_system_fonts=True,
+    )
     with Image.open(io.BytesIO(drawn)) as image:
         picture = image.convert("RGB")
     picture.thumbnail((LONGER_SIDE_PIXELS, LONGER_SIDE_PIXELS))
@@ -79,25 +74,16 @@ def draw_svg(svg: bytes) -> bytes:
     return png.getvalue()
 
 
-def _draw(svg_folder: Path, png_folder: Path, timeout_seconds: float, name: str) -> str | None:
+def _draw(svg_folder: Path, png_folder: Path, name: str) -> str | None:
     """Draw the file `name`, unless that is done; None, or the reason why it cannot be drawn."""
     target = png_path(png_folder, name)
     if not target.is_file():
-        signal.signal(signal.SIGPROF, _give_up)
-        # Again every second: an error raised while an object is being deleted is lost.
-        signal.setitimer(signal.ITIMER_PROF, timeout_seconds, 1.0)
         try:
             png = draw_svg((svg_folder / name).read_bytes())
         except Exception as error:
             return f"{type(error).__name__}: {error}"
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_suffix(".partial")
         unfinished.write_bytes(png)
         unfinished.rename(target)
     return None
-
-
-def _give_up(signal_number: int, frame: FrameType | None) -> None:
-    raise TimeoutError("not drawn in time")
