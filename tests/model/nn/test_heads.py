@@ -69,6 +69,12 @@ def test_a_caller_overrides_each_row_and_minus_one_leaves_it_to_the_policy(outpu
     assert answer.sparsity_rate_B[3] == 1.0
 
 
+def test_a_wanted_rate_is_granted_where_the_model_would_give_no_label(output):
+    assert _counts(_head().probabilities(output))[0] == 0
+    wanted_rate = torch.full((4,), 0.5, dtype=torch.float64)
+    assert _counts(_head().probabilities(output, None, wanted_rate)) == [3] * 4
+
+
 def test_no_wish_at_all_is_the_policys_answer(output):
     unset = torch.full((4,), -1), torch.full((4,), -1.0, dtype=torch.float64)
     own, asked = _head().probabilities(output), _head().probabilities(output, *unset)
