@@ -97,8 +97,11 @@ def evaluate(bundle: Path, data: str, images: Path | None, split: str) -> None:
     from training.data.registry import load
     from training.evaluate_bundle import measure_bundle
 
-    examples = getattr(load(data, images=images), split)
-    for metric, value in measure_bundle(Predictor.open(bundle), examples).items():
+    predictor = Predictor.open(bundle)
+    # Split as it was for training: another seed would measure the model on what it has learned from.
+    trained_on = Recipe.model_validate_json(predictor.bundle.manifest.provenance.recipe).data
+    labelled = load(data, images=images, min_label_count=trained_on.min_label_count, seed=trained_on.split_seed)
+    for metric, value in measure_bundle(predictor, getattr(labelled, split)).items():
         click.echo(f"{metric:24} {value:.4f}")
 
 
