@@ -57,7 +57,7 @@ def main(
 
 def _decisions(recipe: Recipe, data: LabelledData, runs: Path) -> Iterator[tuple[str, Record]]:
     """Each way of reading label sets off one trained network, with its validation and test figures."""
-    parts = train(recipe, data, runs)
+    parts = train(recipe, data, runs).seen
     validation, test = (
         answer(parts.classifier, parts.validation, "validation"),
         answer(parts.classifier, parts.test, "test"),

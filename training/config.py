@@ -57,6 +57,7 @@ class PretrainedBackbone(_Section):
     source: str
     depths: tuple[int, ...] | None = Field(default=None, description="ResNet: blocks kept of each stage kept")
     layers: int | None = Field(default=None, ge=1, description="BERT: layers kept")
+    frozen: bool = Field(default=False, description="train only the head, on features that are computed once")
 
 
 class NewBackbone(_Section):

@@ -130,7 +130,8 @@ class Run:
         seed = self.recipe.seed * 1_000_003 + self.progress.step
         torch.manual_seed(seed + 7919 * self.accelerator.process_index)
         inputs = batch.inputs
-        if isinstance(self.recipe.input, ImageInput) and self.recipe.input.augment:
+        is_picture = inputs.dtype == torch.uint8  # and not the cached feature of one
+        if is_picture and isinstance(self.recipe.input, ImageInput) and self.recipe.input.augment:
             inputs = augment_images(inputs, torch.Generator().manual_seed(seed))
         loss: Tensor = self.objective(inputs, batch.targets, self.progress.step / self.total_steps)
         self.accelerator.backward(loss)

@@ -4,19 +4,31 @@ import hashlib
 import shutil
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from accelerate.utils import set_seed
 
 from training.build import Parts, build_parts
-from training.config import Recipe
+from training.config import PretrainedBackbone, Recipe
 from training.data.dataset import LabelledData
 from training.export import export_bundle
+from training.features import with_cached_features
 from training.loop import Run
 from training.report import Finished
 
 
-def train(recipe: Recipe, data: LabelledData, runs: Path, restart: bool = False) -> Parts:
-    """Train a recipe on its data, or go on where an earlier run was cut off; gives the parts with the best weights.
+class Trained(NamedTuple):
+    """The parts of a run with the best weights: the whole network, and what the loop trained and measured.
+
+    They are the same, but for a frozen backbone: then the loop saw its features, and `whole` shares the head.
+    """
+
+    whole: Parts
+    seen: Parts
+
+
+def train(recipe: Recipe, data: LabelledData, runs: Path, restart: bool = False) -> Trained:
+    """Train a recipe on its data, or go on where an earlier run was cut off.
 
     Args:
         recipe: What to train.
@@ -29,14 +41,16 @@ def train(recipe: Recipe, data: LabelledData, runs: Path, restart: bool = False)
         shutil.rmtree(folder, ignore_errors=True)
     set_seed(recipe.seed)
     parts = build_parts(recipe, data)
-    Run(recipe, parts, folder).train()
-    return parts
+    is_frozen = isinstance(recipe.backbone, PretrainedBackbone) and recipe.backbone.frozen
+    seen = with_cached_features(recipe, parts, runs / "features") if is_frozen else parts
+    Run(recipe, seen, folder).train()
+    return Trained(parts, seen)
 
 
 def train_and_export(recipe: Recipe, data: LabelledData, out: Path, runs: Path, restart: bool = False) -> Finished:
     """Train as `train` does and write the bundle to the folder `out`."""
     started = time.perf_counter()
-    exported = export_bundle(recipe, data, train(recipe, data, runs, restart), out)
+    exported = export_bundle(recipe, data, train(recipe, data, runs, restart).whole, out)
     return Finished(exported, time.perf_counter() - started)
 
 

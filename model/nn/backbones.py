@@ -18,7 +18,19 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class ImageBackbone(nn.Module):
+class Backbone(nn.Module):
+    """A network that gives one feature `[B, feature_size]` a row.
+
+    Attributes:
+        input_name: What the graph calls the raw batch.
+        feature_size: Width of the feature.
+    """
+
+    input_name: str
+    feature_size: int
+
+
+class ImageBackbone(Backbone):
     """A ResNet over uint8 pixels."""
 
     input_name = "pixels"
@@ -28,7 +40,7 @@ class ImageBackbone(nn.Module):
     def __init__(self, network: ResNetModel, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.network = network
-        self.feature_size: int = network.config.hidden_sizes[-1]
+        self.feature_size = network.config.hidden_sizes[-1]
         # Folded to one multiply and one add over values in [0, 255].
         scale = 1.0 / (255.0 * torch.tensor(std, dtype=torch.float32))
         shift = -torch.tensor(mean, dtype=torch.float32) / torch.tensor(std, dtype=torch.float32)
@@ -43,7 +55,7 @@ class ImageBackbone(nn.Module):
         return hidden.mean(dim=(2, 3))
 
 
-class TextBackbone(nn.Module):
+class TextBackbone(Backbone):
     """A BERT over token ids; padding is recognised by its id."""
 
     input_name = "token_ids"
@@ -53,7 +65,7 @@ class TextBackbone(nn.Module):
         self.network = network
         self.pooling = pooling
         self.pad_id: int = network.config.pad_token_id
-        self.feature_size: int = network.config.hidden_size
+        self.feature_size = network.config.hidden_size
 
     def forward(self, token_ids_BT: Tensor) -> Tensor:
         """int64 `[B, T]` -> feature `[B, F]`: the mean over the tokens that are not padding, or the first token's."""

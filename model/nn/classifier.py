@@ -5,14 +5,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model.nn.backbones import ImageBackbone, TextBackbone
+from model.nn.backbones import Backbone
 from model.nn.heads import HeadOutput, LabelSetHead
 
 
 class Classifier(nn.Module):
     """What is trained: raw batch -> logits."""
 
-    def __init__(self, backbone: ImageBackbone | TextBackbone, head: LabelSetHead) -> None:
+    def __init__(self, backbone: Backbone, head: LabelSetHead) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head

@@ -40,6 +40,7 @@ class ArrayDataset(Dataset[Row]):
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.examples = examples
+        self.labels = labels
         self.preprocess = preprocess
         self._index_of = {label: index for index, label in enumerate(labels)}
         self._cache: dict[int, npt.NDArray[np.generic]] = {}

@@ -4,9 +4,9 @@ from training.config import DataConfig, OptimizerConfig, PretrainedBackbone, Rec
 
 RECIPE = Recipe(
     name="attack",
-    data=DataConfig(source="attack", max_train_examples=4200),
+    data=DataConfig(source="attack"),
     input=TextInput(max_length=64),
     backbone=PretrainedBackbone(source="minilm-l6"),
-    optimizer=OptimizerConfig(lr=1e-4, head_lr=1e-3),
-    schedule=Schedule(epochs=3, batch_size=32),
+    optimizer=OptimizerConfig(lr=2e-4, head_lr=2e-3),
+    schedule=Schedule(epochs=2, batch_size=64),
 )

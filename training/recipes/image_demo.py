@@ -15,7 +15,7 @@ RECIPE = Recipe(
     data=DataConfig(source="openclipart"),
     input=ImageInput(size=128),
     backbone=PretrainedBackbone(source="resnet50-imagenet", depths=(3, 4, 1)),
-    optimizer=OptimizerConfig(lr=3e-4, head_lr=3e-3),
-    schedule=Schedule(epochs=10, batch_size=32),
+    optimizer=OptimizerConfig(lr=5e-5, head_lr=3e-3),
+    schedule=Schedule(epochs=5, batch_size=32),
     export=ExportConfig(weights="int8"),
 )
