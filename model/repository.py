@@ -20,20 +20,25 @@ class BundleFolder(NamedTuple):
 def bundle_folders(root: Path) -> list[BundleFolder]:
     """Every bundle under `root`, by name, the newest version of a name first; `root` may be a bundle itself.
 
-    Versions that are whole numbers count as such and are newer than all others.
+    A bundle is found as `NAME/VERSION/` or, without versions, as `NAME/`. Versions that are whole numbers count as such
+    and are newer than all others.
 
     Raises:
         BundleError: `root` is a bundle itself, and a broken one.
     """
     if (root / MANIFEST).is_file():
         return [BundleFolder(Bundle.open(root).manifest.name, "1", root)]
-    folders = (manifest.parent for manifest in root.glob(f"*/*/{MANIFEST}"))
     found = [
-        BundleFolder(folder.parent.name, folder.name, folder)
-        for folder in folders
-        # A name with a dot in front is a bundle that is being written.
-        if not folder.name.startswith(".") and not folder.parent.name.startswith(".")
+        # A bundle that stands where a model's versions would is the only one of its model.
+        *(BundleFolder(manifest.parent.name, "1", manifest.parent) for manifest in root.glob(f"*/{MANIFEST}")),
+        *(
+            BundleFolder(manifest.parent.parent.name, manifest.parent.name, manifest.parent)
+            for manifest in root.glob(f"*/*/{MANIFEST}")
+            if not (manifest.parent.parent / MANIFEST).is_file()
+        ),
     ]
+    # A name with a dot in front is a bundle that is being written.
+    found = [folder for folder in found if not folder.name.startswith(".") and not folder.version.startswith(".")]
     newest_first = sorted(found, key=lambda folder: _age(folder.version), reverse=True)
     return sorted(newest_first, key=lambda folder: folder.name)
 

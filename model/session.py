@@ -98,6 +98,8 @@ class Session:
         except Exception as error:  # the runtime raises a dozen types of its own, and Fail derives from Exception
             raise GraphMismatch(f"{GRAPH} cannot be loaded by onnxruntime {ort.__version__}: {error}") from error
         self.device: str = "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
+        if device == "cuda" and self.device != "cuda":  # the runtime falls back to the CPU without an error
+            raise DeviceUnavailable("device must be usable, got 'cuda': onnxruntime could not load its CUDA libraries")
         self.class_count = len(bundle.manifest.labels)
         _check_graph(self._session, bundle)
 

@@ -33,7 +33,9 @@ class ServerProcess:
         host, port = self._listener.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._app = _StartupErrorKept(create_app(settings))
-        self._server = uvicorn.Server(uvicorn.Config(self._app, log_level=log_level))
+        # Without a limit one caller who never finishes would keep the service from stopping.
+        config = uvicorn.Config(self._app, log_level=log_level, timeout_graceful_shutdown=settings.drain_seconds)
+        self._server = uvicorn.Server(config)
 
     def run(self) -> None:
         """Serve until SIGINT, SIGTERM or `stop`; requests that are being answered get their answers.

@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     max_text_chars: int = Field(default=DEFAULT_LIMITS.max_text_chars, ge=1)
     max_batch_size: int = Field(default=32, ge=1, description="inputs of one request")
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="bytes of one request")
+    drain_seconds: int = Field(default=10, ge=1, description="time for open requests at the end")
 
     def __init__(self, **values: Any) -> None:
         """Read the environment; `values` override it.

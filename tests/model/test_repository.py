@@ -23,6 +23,14 @@ def test_a_bundle_that_is_being_written_is_not_found(tmp_path):
     assert bundle_folders(tmp_path) == []
 
 
+def test_a_model_without_versions_has_one(tmp_path):
+    _place(tmp_path, "mine", "other/3")
+    (tmp_path / "mine/1").mkdir()
+    (tmp_path / "mine/1" / MANIFEST).write_text("{}")
+    found = [(folder.name, folder.version, folder.path) for folder in bundle_folders(tmp_path)]
+    assert found == [("mine", "1", tmp_path / "mine"), ("other", "3", tmp_path / "other/3")]
+
+
 def test_a_folder_without_bundles_and_no_folder_hold_none(tmp_path):
     (tmp_path / "notes" / "1").mkdir(parents=True)
     assert bundle_folders(tmp_path) == []
