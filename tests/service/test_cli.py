@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from model.repository import EMBEDDED_BUNDLES, bundle_folders
+from service.cli import _listen
 
 SERVE = [sys.executable, "-m", "labelset", "serve", "--port", "0"]
 NAMES = {folder.name for folder in bundle_folders(EMBEDDED_BUNDLES)}
@@ -66,6 +67,13 @@ def test_a_folder_without_bundles_is_refused_in_one_line_without_a_trace(tmp_pat
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].endswith("[nothing_to_serve]")
+
+
+def test_a_connection_sends_an_answer_at_once_and_waits_for_no_acknowledgement():
+    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize("command", [["-m", "labelset", "serve"], ["-m", "service.demo"]])
