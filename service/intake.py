@@ -9,12 +9,12 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.message import Message
 
 from fastapi import Request
 from pydantic import ValidationError
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from model.errors import LabelsetError
 from model.preprocess import InvalidText
@@ -60,7 +60,7 @@ async def read_inputs(request: Request, options: PredictOptions, max_batch_size:
         max_batch_size: Inputs that one request may hold.
 
     Raises:
-        UnsupportedMediaType: a content type that is none of the four forms.
+        UnsupportedMediaType: a content type that is none of the four forms, or another charset than UTF-8.
         BodyTooLarge: more bytes, or more JSON values, than are read.
         InvalidJson: a JSON body that is none.
         InvalidBody: a multipart body that is none.
@@ -71,12 +71,13 @@ async def read_inputs(request: Request, options: PredictOptions, max_batch_size:
     header = request.headers.get("content-type", "")
     media_type = header.partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
+        _check_charset(media_type, header)
         inputs = await _from_multipart(request, options, max_batch_size)
     elif media_type == "application/json":
         # Tens of megabytes of base64 would stop the event loop for a second.
         inputs = await asyncio.to_thread(_from_json, await request.body(), options)
     elif media_type == "text/plain":
-        _check_charset(header)
+        _check_charset(media_type, header)
         inputs = Inputs("text", [_decoded_text(await request.body())], options)
     elif media_type.startswith("image/") or media_type == "application/octet-stream":
         inputs = Inputs("image", [await request.body()], options)
@@ -92,13 +93,7 @@ async def read_inputs(request: Request, options: PredictOptions, max_batch_size:
 async def _from_multipart(request: Request, options: PredictOptions, max_batch_size: int) -> Inputs:
     items: list[Item] = []
     kinds: set[Kind] = set()
-    try:
-        # The body as a whole is limited already, and preprocessing names the limit on a text better than the parser.
-        form = await request.form(max_files=max_batch_size, max_fields=max_batch_size, max_part_size=2**62)
-    except HTTPException as error:
-        if error.detail.startswith("Too many"):
-            raise _batch_too_large(max_batch_size) from None
-        raise InvalidBody(f"the multipart body cannot be read: {error.detail}") from None
+    form = await _parsed_form(request, max_batch_size)
     try:
         for name, part in form.multi_items():
             if name == "files" and isinstance(part, UploadFile):
@@ -116,6 +111,31 @@ async def _from_multipart(request: Request, options: PredictOptions, max_batch_s
     if len(kinds) > 1:
         raise InvalidRequest("one request must hold pictures or texts, got both")
     return Inputs(next(iter(kinds), "image"), items, options)
+
+
+class _MultipartParser(MultiPartParser):
+    """Starlette's parser leaves out a part that is cut off, without a word; this one can tell."""
+
+    is_whole = False
+
+    def on_end(self) -> None:
+        self.is_whole = True
+
+
+async def _parsed_form(request: Request, max_batch_size: int) -> FormData:
+    # The body as a whole is limited already, and preprocessing names the limit on a text better than the parser.
+    limits = {"max_files": max_batch_size, "max_fields": max_batch_size, "max_part_size": 2**62}
+    parser = _MultipartParser(request.headers, request.stream(), **limits)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        if error.message.startswith("Too many"):
+            raise _batch_too_large(max_batch_size) from None
+        raise InvalidBody(f"the multipart body cannot be read: {error.message}") from None
+    if not parser.is_whole:
+        await form.close()
+        raise InvalidBody("a multipart body must end with its closing boundary, got one that is cut off")
+    return form
 
 
 def _from_json(body: bytes, options: PredictOptions) -> Inputs:
@@ -164,20 +184,20 @@ def _decoded_base64(content: str) -> bytes | InvalidBase64:
         return InvalidBase64(f"an image in JSON must be base64: {error}")
 
 
-def _check_charset(header: str) -> None:
-    message = Message()
-    message["content-type"] = header
-    charset = message.get_content_charset("utf-8")
+def _check_charset(media_type: str, header: str) -> None:
+    """Refuse every charset but UTF-8: some of Python's codecs take minutes for a megabyte (punycode)."""
+    # As the multipart parser reads it: what is checked must be what is used.
+    charset = parse_options_header(header)[1].get(b"charset", b"utf-8").decode("latin-1").lower()[:80]
     if charset not in {"utf-8", "utf8", "us-ascii"}:
-        raise UnsupportedMediaType(f"text/plain must have the charset utf-8, got {charset}", charset=charset)
+        raise UnsupportedMediaType(f"{media_type} must have the charset utf-8, got {charset}", charset=charset)
 
 
 def _unsupported(media_type: str) -> UnsupportedMediaType:
     if media_type == "application/x-www-form-urlencoded":
         problem = "application/x-www-form-urlencoded is not read here (curl -d sends it unless told otherwise)"
     else:
-        problem = f"a content type must say what the body is, got {media_type or 'none'}"
-    return UnsupportedMediaType(f"{problem}: {_WHAT_TO_SEND}", content_type=media_type)
+        problem = f"a content type must say what the body is, got {media_type[:80] or 'none'}"
+    return UnsupportedMediaType(f"{problem}: {_WHAT_TO_SEND}", content_type=media_type[:80])
 
 
 def _batch_too_large(limit: int) -> BatchTooLarge:

@@ -158,6 +158,21 @@ def test_a_multipart_body_that_cannot_be_parsed_is_400(client, content_type):
     refused(client.post("/predict", content=body, headers={"content-type": content_type}), 400, "invalid_body")
 
 
+def test_a_multipart_body_that_is_cut_off_is_400_and_not_answered_in_part(client):
+    part = b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\nThe group sent phishing mails.'
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    assert client.post("/predict", content=part + b"\r\n--x--\r\n", headers=headers).status_code == 200
+    refused(client.post("/predict", content=part + b"\r\n" + part, headers=headers), 400, "invalid_body")
+
+
+@pytest.mark.parametrize("charset", ["punycode", "undefined", "utf-16", "utf-8; charset=punycode"])
+def test_a_multipart_body_in_another_charset_is_415_and_never_decoded(client, charset):
+    # Python needs more than a minute to decode this much punycode.
+    body = b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\na-' + b"ab9c" * 200_000 + b"\r\n--x--\r\n"
+    headers = {"content-type": f"multipart/form-data; boundary=x; charset={charset}"}
+    refused(client.post("/predict", content=body, headers=headers), 415, "unsupported_media_type")
+
+
 @pytest.mark.parametrize(("method", "path", "status", "code"), [
     ("GET", "/nowhere", 404, "not_found"),
     ("POST", "/predict/", 404, "not_found"),
@@ -180,6 +195,8 @@ def test_paths_and_methods_that_do_not_exist_have_the_same_shape(client, method,
         {"json": {"texts": [1] * 10_000}},
         {"json": {"text": "a"} | {f"k{n}": 1 for n in range(5_000)}},
         {"files": {"n" * 3_000: b"a"}},
+        {"content": b"a", "headers": {"content-type": "a" * 10_000}},
+        {"content": b"a", "headers": {"content-type": "text/plain; charset=" + "a" * 10_000}},
     ],
 )
 def test_an_error_is_short_however_long_the_request(client, request_):
