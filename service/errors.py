@@ -159,4 +159,5 @@ def _answer_nobody(request: Request, error: Exception) -> Response:
 
 
 def _answer_unexpected(request: Request, error: Exception) -> Response:
-    return _answer(LabelsetError("the service failed to answer; its log says why"))
+    # The server closes the connection after an exception: a caller must know, or he sends his next request on it.
+    return _answer(LabelsetError("the service failed to answer; its log says why"), {"Connection": "close"})
