@@ -47,6 +47,7 @@ FROM runtime AS serve
 COPY --from=serving-files /opt/venv /opt/venv
 COPY --from=serving-files /app /app
 EXPOSE 8000
+# http.client, because urllib would ask the proxy that the environment may name.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+    CMD ["python", "-c", "import http.client as http, sys; c = http.HTTPConnection('127.0.0.1', 8000, timeout=2); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
 CMD ["serve", "--host", "0.0.0.0"]
