@@ -156,11 +156,20 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     """A recipe with `section.key=value` settings applied.
 
     Raises:
-        ConfigError: a setting without `=`, an unknown key (the nearest is named), or a value that its key refuses.
+        ConfigError: a setting without `=`, an unknown key (the nearest is named), a value that its key refuses, or a
+            policy without the value that it fixes.
     """
     for setting in settings:
         recipe = _override_one(recipe, setting)
+    _check_head(recipe.head)
     return recipe
+
+
+def _check_head(head: HeadConfig) -> None:
+    # Not a rule of the section itself: the policy and what it needs come as two settings, in any order.
+    needed = {"fixed_count": "label_count", "fixed_rate": "sparsity_rate"}.get(head.policy)
+    if needed and getattr(head, needed) is None:
+        raise ConfigError(f"head.policy {head.policy} needs head.{needed}, got none: add --set head.{needed}=VALUE")
 
 
 def _override_one(recipe: Recipe, setting: str) -> Recipe:

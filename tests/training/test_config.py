@@ -80,6 +80,19 @@ def test_a_setting_that_makes_no_sense_is_refused_by_name(recipe, setting, messa
     assert message in raised.value.message
 
 
+@pytest.mark.parametrize(
+    ("policy", "needed", "value"), [("fixed_count", "label_count", 3), ("fixed_rate", "sparsity_rate", 0.9)]
+)
+def test_a_policy_needs_the_value_that_it_fixes_in_any_order_of_settings(recipe, policy, needed, value):
+    with pytest.raises(ConfigError, match=rf"head\.policy {policy} needs head\.{needed}, got none"):
+        override(recipe, [f"head.policy={policy}"])
+    for settings in (
+        [f"head.policy={policy}", f"head.{needed}={value}"],
+        [f"head.{needed}={value}", f"head.policy={policy}"],
+    ):
+        assert getattr(override(recipe, settings).head, needed) == value
+
+
 def test_an_unknown_recipe_is_refused_with_the_nearest_name():
     with pytest.raises(ConfigError, match=r"got 'atack'; did you mean 'attack'\?"):
         named_recipe("atack")
