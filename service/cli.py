@@ -109,5 +109,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:
-        reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
-        raise CannotListen(f"cannot listen on {host} port {port}: {reason}; choose another port", port=port) from None
+        in_use = error.errno == errno.EADDRINUSE
+        reason = "it is in use; choose another port" if in_use else error.strerror
+        raise CannotListen(f"cannot listen on {host} port {port}: {reason}", host=host, port=port) from None

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model.errors import LabelsetError
+
 if TYPE_CHECKING:
     from onnxruntime import SessionOptions
 
@@ -11,17 +13,23 @@ ENVIRONMENT_VARIABLE = "LABELSET_NATIVE_LIBRARY"
 _BUILT_LIBRARY = Path(__file__).parent / "native" / "liblabelset.so"
 
 
+class LibraryNotFound(LabelsetError):
+    """The environment names a library that is not there."""
+
+    code = "native_library_not_found"
+
+
 def library_path() -> Path | None:
     """Find the library: `LABELSET_NATIVE_LIBRARY`, or else the one built in `native/`; None where there is none.
 
     Raises:
-        FileNotFoundError: the variable names a file that does not exist.
+        LibraryNotFound: the variable names a file that does not exist.
     """
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     if named:
         path = Path(named)
         if not path.is_file():
-            raise FileNotFoundError(f"{ENVIRONMENT_VARIABLE} must name a library file, got {named}")
+            raise LibraryNotFound(f"{ENVIRONMENT_VARIABLE} must name a library file, got {named}")
         return path
     return _BUILT_LIBRARY if _BUILT_LIBRARY.is_file() else None
 
@@ -31,6 +39,9 @@ def register(session_options: "SessionOptions") -> bool:
 
     Returns:
         Whether there was a library to register.
+
+    Raises:
+        LibraryNotFound: the environment names a file that does not exist.
     """
     path = library_path()
     if path is None:

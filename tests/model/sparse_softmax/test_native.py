@@ -35,7 +35,9 @@ def test_the_variable_goes_before_the_built_library(monkeypatch, tmp_path):
 
 def test_a_variable_that_names_no_file_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setenv("LABELSET_NATIVE_LIBRARY", str(tmp_path / "absent.so"))
-    with pytest.raises(FileNotFoundError, match=r"LABELSET_NATIVE_LIBRARY must name a library file, got .*absent\.so"):
+    with pytest.raises(
+        native.LibraryNotFound, match=r"LABELSET_NATIVE_LIBRARY must name a library file, got .*absent\.so"
+    ):
         native.register(onnxruntime.SessionOptions())
 
 
