@@ -17,7 +17,11 @@ class PredictOptions(BaseModel):
         None, max_length=256, description="Which model; may be left out where only one takes the input."
     )
     version: str | None = Field(None, max_length=256, description="Which version of it; the newest when left out.")
-    label_count: int | None = Field(None, description="Number of labels wanted; the model decides when left out.")
+    label_count: int | None = Field(
+        None,
+        description="Number of labels wanted, 0 to the number of classes; the model decides when left out. The least "
+        "probable class is never among several: asking for all of them gives all but one.",
+    )
     sparsity_rate: float | None = Field(
         None, description="Fraction of zeros wanted among the classes, 0 to 1; excludes label_count."
     )
