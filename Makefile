@@ -20,9 +20,9 @@ INSTALLED_FROM := pyproject.toml constraints.txt
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/.serving ## install what serving needs (no torch)
+setup: .venv/.serving-$(RUNTIME) ## install what serving needs (no torch)
 
-setup-dev: .venv/.everything ## install everything: serving, training, tests
+setup-dev: .venv/.everything-$(RUNTIME) ## install everything: serving, training, tests
 
 run: setup ## serve the demo bundles, ask them one image and one text (PORT=8000; ONCE=1 stops after the answers)
 	@exec $(BIN)/python -m service.demo --port $(PORT) $(if $(ONCE),--once)
@@ -67,12 +67,12 @@ clean: ## remove the environment and caches; models/, runs/ and the data cache s
 	$(PYTHON) -m venv .venv
 
 # `| .venv/bin/python`: it must be there, but its date, that of the system's Python behind the link, says nothing.
-.venv/.serving: $(INSTALLED_FROM) | .venv/bin/python
+.venv/.serving-$(RUNTIME): $(INSTALLED_FROM) | .venv/bin/python
 	@echo 'installing what serving needs into .venv (a minute the first time)'
 	@$(INSTALL) '.[$(RUNTIME)]'
 	@touch $@
 
-.venv/.everything: $(INSTALLED_FROM) | .venv/bin/python
+.venv/.everything-$(RUNTIME): $(INSTALLED_FROM) | .venv/bin/python
 	@echo 'installing everything into .venv (some minutes the first time)'
 	@$(INSTALL) '.[$(RUNTIME),train,dev]'
-	@touch .venv/.serving $@
+	@touch .venv/.serving-$(RUNTIME) $@

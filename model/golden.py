@@ -4,42 +4,39 @@ import base64
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from model.bundle import GOLDEN, GoldenMismatch, InvalidManifest
 from model.labels import LabelSet
+from model.manifest import Frozen
 from model.predictor import Predictor
 
 # Sums of products may be taken in another order on another processor.
 PROBABILITY_TOLERANCE = 1e-4
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class GoldenText(_Frozen):
+class GoldenText(Frozen):
     """A text input."""
 
     kind: Literal["text"] = "text"
     text: str
 
 
-class GoldenImage(_Frozen):
+class GoldenImage(Frozen):
     """An image input: the encoded file, as it was."""
 
     kind: Literal["image"] = "image"
     base64: str
 
 
-class GoldenLabel(_Frozen):
+class GoldenLabel(Frozen):
     """One expected label."""
 
     label: str
     probability: float
 
 
-class GoldenExample(_Frozen):
+class GoldenExample(Frozen):
     """An input and its expected label set, the most probable label first."""
 
     input: Annotated[GoldenText | GoldenImage, Field(discriminator="kind")]

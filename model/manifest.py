@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 SCHEMA_VERSION: Literal[1] = 1
 
 
-class _Frozen(BaseModel):
-    # A key that nobody reads is a promise that nobody keeps: refuse it rather than ignore it.
+class Frozen(BaseModel):
+    """Something written down: it does not change, and a key that nobody reads is refused rather than ignored."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ImagePreprocessing(_Frozen):
+class ImagePreprocessing(Frozen):
     """Encoded picture -> uint8 `[height, width, 3]`; cast, mean and std live in the graph."""
 
     kind: Literal["image"] = "image"
@@ -27,7 +28,7 @@ class ImagePreprocessing(_Frozen):
     jpeg_scaled_decode: bool = True
 
 
-class TextPreprocessing(_Frozen):
+class TextPreprocessing(Frozen):
     """Text -> int64 token ids `[length]`, truncated, padded only to the longest text of a batch."""
 
     kind: Literal["text"] = "text"
@@ -39,7 +40,7 @@ class TextPreprocessing(_Frozen):
 Preprocessing = Annotated[ImagePreprocessing | TextPreprocessing, Field(discriminator="kind")]
 
 
-class SparsityPolicy(_Frozen):
+class SparsityPolicy(Frozen):
     """How the model decides the sparsity of an answer when the caller does not (SPEC 2)."""
 
     policy: Literal["predicted_count", "fixed_count", "fixed_rate"]
@@ -57,7 +58,7 @@ class SparsityPolicy(_Frozen):
         return self
 
 
-class TensorSpec(_Frozen):
+class TensorSpec(Frozen):
     """One input or output of the graph; a dimension is a size, or a name where it varies."""
 
     name: str
@@ -65,7 +66,7 @@ class TensorSpec(_Frozen):
     shape: tuple[int | str, ...]
 
 
-class Provenance(_Frozen):
+class Provenance(Frozen):
     """Where a model comes from, so that it can be made again."""
 
     data_set: str
@@ -77,7 +78,7 @@ class Provenance(_Frozen):
     packages: dict[str, str] = Field(default_factory=dict)
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """`bundle.json`, whole."""
 
     schema_version: Literal[1] = SCHEMA_VERSION

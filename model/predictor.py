@@ -49,6 +49,12 @@ class Predictor:
         rows, _ = self.session.run(self.preprocess.collate(arrays), sparsities)
         return [self._named(row) for row in rows]
 
+    def probabilities(self, arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        """Dense probabilities `[N, C]` of preprocessed inputs, the model deciding the sparsity."""
+        dense = self.session.run(self.preprocess.collate(arrays), dense=True)[1]
+        assert dense is not None
+        return dense
+
     def predict(self, items: Sequence[bytes | str], sparsity: Sparsity = LET_THE_MODEL_DECIDE) -> list[LabelSet]:
         """Answer raw inputs: encoded pictures, or texts.
 

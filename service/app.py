@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_swagger import patch_fastapi
 
 from service.body_limit import BodyLimit
 from service.errors import add_error_handlers
@@ -44,7 +45,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=health.installed_version(),
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
     )
+    # /docs with Swagger UI from this process: a service often runs where a content network is out of reach.
+    patch_fastapi(app, redirect_from_root_to_docs=False)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     add_error_handlers(app)
     for routes in (predict, models, health):

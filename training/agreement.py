@@ -6,14 +6,13 @@ import numpy as np
 
 from model.errors import LabelsetError
 from model.predictor import Predictor
-from training.data.arrays import ArrayDataset
+from training.data.arrays import ArrayDataset, batches
 from training.evaluate import Answers
 from training.golden_choice import decision_margin
 
 PROBABILITY_TOLERANCE = 1e-4
 # Below this margin, in logits, two correct implementations may round to different label sets.
 UNDECIDED_MARGIN = 1e-4
-_BATCH_SIZE = 32
 
 
 class Disagreement(LabelsetError):
@@ -37,14 +36,13 @@ def compare(answers: Answers, predictor: Predictor, dataset: ArrayDataset, limit
     Raises:
         Disagreement: another label set on a decided example, or a probability off by more than the tolerance.
     """
-    count = min(limit, len(dataset))
-    rows = []
-    for start in range(0, count, _BATCH_SIZE):
-        arrays = [dataset[index].array for index in range(start, min(start + _BATCH_SIZE, count))]
-        dense = predictor.session.run(predictor.preprocess.collate(arrays), dense=True)[1]
-        assert dense is not None
-        rows.append(dense)
-    actual_NC, expected_NC = np.concatenate(rows), answers.probabilities_NC[:count]
+    dense = [
+        predictor.probabilities([row.array for row in rows])
+        for rows in batches(dataset, "torch against onnxruntime", limit=limit)
+    ]
+    actual_NC = np.concatenate(dense)
+    count = len(actual_NC)
+    expected_NC = answers.probabilities_NC[:count]
     decided_N = decision_margin(answers)[:count] > UNDECIDED_MARGIN
     other_set_N = ((actual_NC != 0) != (expected_NC != 0)).any(axis=1) & decided_N
     difference_N = np.abs(actual_NC - expected_NC).max(axis=1)

@@ -1,6 +1,8 @@
 """From a recipe and its data to the parts of a run: preprocessing, network, label space."""
 
+import contextlib
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +62,10 @@ def build_parts(recipe: Recipe, data: LabelledData) -> Parts:
         preprocessing = TextPreprocessing(max_length=recipe.input.max_length, pad_id=backbone.pad_id)
     preprocessor = preprocess.build(preprocessing, tokenizer_json)
     head = LabelSetHead(
-        backbone.feature_size, len(data.labels), _policy(recipe.head, train), dropout=recipe.head.dropout
+        backbone.feature_size,
+        len(data.labels),
+        _policy(recipe.head, train, len(data.labels)),
+        dropout=recipe.head.dropout,
     )
     return Parts(
         Classifier(backbone, head),
@@ -76,7 +81,11 @@ def _limited(examples: list[Example], limit: int | None, seed: int) -> list[Exam
     return random.Random(seed).sample(examples, limit)
 
 
-def _policy(head: HeadConfig, train: list[Example]) -> SparsityPolicy:
+def _policy(head: HeadConfig, train: list[Example], class_count: int) -> SparsityPolicy:
+    if head.label_count is not None and head.label_count > class_count:
+        raise ConfigError(
+            f"head.label_count must be at most {class_count}, the labels there are, got {head.label_count}"
+        )
     return SparsityPolicy(
         policy=head.policy,
         label_count=head.label_count,
@@ -88,7 +97,8 @@ def _policy(head: HeadConfig, train: list[Example]) -> SparsityPolicy:
 def _image_backbone(recipe: Recipe) -> ImageBackbone:
     if isinstance(recipe.backbone, NewBackbone):
         return new_image_backbone(recipe.backbone.hidden_sizes, recipe.backbone.depths)
-    return load_image_backbone(str(weights.resolve(recipe.backbone.source)), recipe.backbone.depths)
+    with _named_source(recipe.backbone.source):
+        return load_image_backbone(weights.resolve(recipe.backbone.source), recipe.backbone.depths)
 
 
 def _text_backbone(recipe: Recipe, text: TextInput, train: list[Example]) -> tuple[TextBackbone, str]:
@@ -98,8 +108,21 @@ def _text_backbone(recipe: Recipe, text: TextInput, train: list[Example]) -> tup
         size, layers = recipe.backbone.hidden_size, recipe.backbone.layers
         backbone = new_text_backbone(tokenizer.get_vocab_size(), size, layers, text.max_length, pad_id)
         return backbone, tokenizer.to_str()
-    source = str(weights.resolve(recipe.backbone.source))
-    return load_text_backbone(source, recipe.backbone.layers), _pretrained_tokenizer(source)
+    with _named_source(recipe.backbone.source):
+        source = weights.resolve(recipe.backbone.source)
+        return load_text_backbone(source, recipe.backbone.layers), _pretrained_tokenizer(source)
+
+
+@contextlib.contextmanager
+def _named_source(source: str) -> Iterator[None]:
+    """Turn what the library says of weights that it cannot find or use into one line about the setting."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"backbone.source must be one of {', '.join(weights.WEIGHTS)}, a local folder or a hub name, "
+            f"got {source!r}: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _pretrained_tokenizer(source: str) -> str:

@@ -2,21 +2,13 @@
 
 from training.config import Recipe, recipe_names
 from training.data.dataset import LabelledData
-
-_METRICS = {
-    "example_f1": "example-F1",
-    "micro_f1": "micro-F1",
-    "macro_f1": "macro-F1",
-    "mean_average_precision": "mean average precision",
-    "exact_match": "exact match",
-    "count_accuracy": "label count right",
-}
+from training.metrics import METRIC_TITLES
 
 
 def model_card(recipe: Recipe, data: LabelledData, metrics: dict[str, float]) -> str:
     """Markdown: what the model does, what it saw, how good it is, how to make it again."""
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
-    rows = "\n".join(f"| {title} | {metrics[name]:.4f} |" for name, title in _METRICS.items())
+    rows = "\n".join(f"| {title} | {metrics[name]:.4f} |" for name, title in METRIC_TITLES.items())
     return f"""# {recipe.name}
 
 Gives the label set of {"a picture" if data.modality == "image" else "a text"}: the labels of non-zero probability.

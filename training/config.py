@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from model.errors import LabelsetError
+from model.manifest import Frozen
 from training import recipes
 
 
@@ -20,11 +21,7 @@ class ConfigError(LabelsetError):
     code = "config_invalid"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DataConfig(_Section):
+class DataConfig(Frozen):
     """What to train on: the name of a fetched set, or a file or folder of one's own."""
 
     source: str
@@ -34,7 +31,7 @@ class DataConfig(_Section):
     split_seed: int = 0
 
 
-class ImageInput(_Section):
+class ImageInput(Frozen):
     """How pictures enter: their size, and the training-time augmentation."""
 
     kind: Literal["image"] = "image"
@@ -42,7 +39,7 @@ class ImageInput(_Section):
     augment: bool = True
 
 
-class TextInput(_Section):
+class TextInput(Frozen):
     """How texts enter; `vocabulary_size` only where the tokenizer is made from the training texts."""
 
     kind: Literal["text"] = "text"
@@ -50,7 +47,7 @@ class TextInput(_Section):
     vocabulary_size: int = Field(default=4000, ge=100)
 
 
-class PretrainedBackbone(_Section):
+class PretrainedBackbone(Frozen):
     """A network with its weights: a name that `labelset fetch` knows, a local folder, or a hub name."""
 
     kind: Literal["pretrained"] = "pretrained"
@@ -60,7 +57,7 @@ class PretrainedBackbone(_Section):
     frozen: bool = Field(default=False, description="train only the head, on features that are computed once")
 
 
-class NewBackbone(_Section):
+class NewBackbone(Frozen):
     """A small network from scratch."""
 
     kind: Literal["new"] = "new"
@@ -70,7 +67,7 @@ class NewBackbone(_Section):
     layers: int = Field(default=2, ge=1, description="BERT: layers")
 
 
-class HeadConfig(_Section):
+class HeadConfig(Frozen):
     """How the served model decides how many labels there are (SPEC 2)."""
 
     policy: Literal["predicted_count", "fixed_count", "fixed_rate"] = "predicted_count"
@@ -79,7 +76,7 @@ class HeadConfig(_Section):
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
 
-class LossConfig(_Section):
+class LossConfig(Frozen):
     """The classification loss; the cross-entropy on the label count is added to each."""
 
     name: Literal["as_softmax_multilabel", "r_softmax", "bce"] = "as_softmax_multilabel"
@@ -90,7 +87,7 @@ class LossConfig(_Section):
     count_weight: float = Field(default=1.0, ge=0)
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Frozen):
     """AdamW with linear warm-up and cosine decay."""
 
     lr: float = Field(default=5e-5, gt=0)
@@ -100,7 +97,7 @@ class OptimizerConfig(_Section):
     clip_norm: float = Field(default=1.0, gt=0)
 
 
-class Schedule(_Section):
+class Schedule(Frozen):
     """How long."""
 
     epochs: int = Field(default=3, ge=1)
@@ -109,7 +106,7 @@ class Schedule(_Section):
     checkpoint_steps: int = Field(default=100, ge=1, description="steps between two checkpoints")
 
 
-class ExportConfig(_Section):
+class ExportConfig(Frozen):
     """How the bundle is written."""
 
     weights: Literal["float32", "int8"] = Field(
@@ -117,7 +114,7 @@ class ExportConfig(_Section):
     )
 
 
-class Recipe(_Section):
+class Recipe(Frozen):
     """One training run."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")

@@ -5,11 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from model.nn.classifier import Classifier
-from training.data.arrays import ArrayDataset, Batch
+from training.data.arrays import ArrayDataset, batches
 from training.metrics import label_set_metrics, mean_average_precision
 
 EVALUATION_BATCH_SIZE = 64
@@ -32,9 +30,9 @@ def answer(
     was_training = classifier.training
     classifier.eval()
     parts: list[tuple[npt.NDArray[np.generic], ...]] = []
-    batch: Batch
     with torch.inference_mode():
-        for batch in tqdm(_batches(dataset, batch_size), desc=title, unit="batch", leave=False, disable=None):
+        for rows in batches(dataset, title, batch_size):
+            batch = dataset.collate(rows)
             output = classifier(batch.inputs.to(device))
             probabilities_BC = classifier.head.probabilities(output).probabilities_BC
             tensors = (output.logits_BC, output.count_logits_BK, probabilities_BC, batch.targets)
@@ -47,7 +45,3 @@ def measure(answers: Answers) -> dict[str, float]:
     """Every metric of the label sets and of the ranking behind them."""
     metrics = label_set_metrics(answers.probabilities_NC != 0, answers.targets_NC)
     return {**metrics, "mean_average_precision": mean_average_precision(answers.logits_NC, answers.targets_NC)}
-
-
-def _batches(dataset: ArrayDataset, batch_size: int) -> DataLoader[Batch]:
-    return DataLoader(dataset, batch_size=batch_size, collate_fn=dataset.collate)  # type: ignore[arg-type]

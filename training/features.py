@@ -12,15 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from model.nn.backbones import Backbone
 from model.nn.classifier import Classifier
 from training.build import Parts
 from training.config import Recipe
-from training.data.arrays import ArrayDataset, Batch, Row
-
-_BATCH_SIZE = 32
+from training.data.arrays import ArrayDataset, Batch, Row, batches
 
 
 class CachedFeatures(Backbone):
@@ -74,8 +71,7 @@ def with_cached_features(recipe: Recipe, parts: Parts, folder: Path) -> Parts:
 def _features(
     recipe: Recipe, backbone: Backbone, dataset: ArrayDataset, split: str, folder: Path
 ) -> npt.NDArray[np.float32]:
-    examples = [example.text or str(example.image) for example in dataset.examples]
-    described = repr((recipe.backbone, recipe.input, examples))
+    described = repr((recipe.backbone, recipe.input, [example.identity for example in dataset.examples]))
     file = folder / f"{split}-{hashlib.sha256(described.encode()).hexdigest()[:16]}.npy"
     if not file.is_file():
         features_NF = _compute(backbone, dataset, split)
@@ -91,10 +87,8 @@ def _compute(backbone: Backbone, dataset: ArrayDataset, split: str) -> npt.NDArr
     """In float32: the served network computes its features so, and the head has to fit those."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone = backbone.to(device).eval()
-    starts = range(0, len(dataset), _BATCH_SIZE)
     parts = []
     with torch.inference_mode():
-        for start in tqdm(starts, desc=f"features of {split}", unit="batch", disable=None):
-            rows = [dataset[index] for index in range(start, min(start + _BATCH_SIZE, len(dataset)))]
+        for rows in batches(dataset, f"features of {split}"):
             parts.append(backbone(dataset.collate(rows).inputs.to(device)).cpu().numpy())
     return np.concatenate(parts)

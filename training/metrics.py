@@ -9,6 +9,16 @@ from sklearn.metrics import average_precision_score
 
 Multihot = npt.NDArray[np.bool_]
 
+# What people call each metric, in the order in which tables show them.
+METRIC_TITLES = {
+    "example_f1": "example-F1",
+    "micro_f1": "micro-F1",
+    "macro_f1": "macro-F1",
+    "mean_average_precision": "mAP",
+    "exact_match": "exact match",
+    "count_accuracy": "count right",
+}
+
 
 def label_set_metrics(predicted_NC: Multihot, target_NC: Multihot) -> dict[str, float]:
     """Compare label sets.

@@ -4,15 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.export import Exported
-
-_COLUMNS = {
-    "example_f1": "example-F1",
-    "micro_f1": "micro-F1",
-    "macro_f1": "macro-F1",
-    "mean_average_precision": "mAP",
-    "exact_match": "exact",
-    "count_accuracy": "count",
-}
+from training.metrics import METRIC_TITLES
 
 
 @dataclass(frozen=True)
@@ -25,7 +17,7 @@ class Finished:
 
 def table(runs: Sequence[Finished]) -> str:
     """One line a run: test metrics, size and time."""
-    header = ["model", *_COLUMNS.values(), "size", "time"]
+    header = ["model", *METRIC_TITLES.values(), "size", "time"]
     lines = [header, *([_name(run), *_figures(run)] for run in runs)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     rows = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
@@ -39,5 +31,5 @@ def _name(run: Finished) -> str:
 def _figures(run: Finished) -> list[str]:
     size_bytes = sum(path.stat().st_size for path in run.exported.bundle.path.iterdir())
     minutes, seconds = divmod(round(run.seconds), 60)
-    metrics = [f"{run.exported.metrics[name]:.4f}" for name in _COLUMNS]
+    metrics = [f"{run.exported.metrics[name]:.4f}" for name in METRIC_TITLES]
     return [*metrics, f"{size_bytes / 1e6:.1f} MB", f"{minutes}:{seconds:02d}"]

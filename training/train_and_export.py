@@ -58,5 +58,5 @@ def run_folder(recipe: Recipe, data: LabelledData, runs: Path) -> Path:
     """Where a run lives: its recipe's name, and a digest of everything that the recipe says and the data holds."""
     digest = hashlib.sha256(recipe.model_dump_json().encode())
     for split in (data.train, data.validation, data.test):
-        digest.update(repr([(example.text or str(example.image), example.labels) for example in split]).encode())
+        digest.update(repr([example.identity for example in split]).encode())
     return runs / f"{recipe.name}-{digest.hexdigest()[:10]}"

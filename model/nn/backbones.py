@@ -13,6 +13,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers import AutoConfig, BertConfig, BertModel, ResNetConfig, ResNetModel
+from transformers.utils import cached_file
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -90,8 +91,8 @@ def load_image_backbone(source: str, depths: Sequence[int] | None = None) -> Ima
         config.depths = list(depths)
         config.hidden_sizes = config.hidden_sizes[: len(depths)]
     network = _pretrained(ResNetModel, source, config)
-    preprocessor = Path(source) / "preprocessor_config.json"
-    known = json.loads(preprocessor.read_text()) if preprocessor.is_file() else {}
+    file = cached_file(source, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
+    known = json.loads(Path(file).read_text(encoding="utf-8")) if file else {}
     return ImageBackbone(network, known.get("image_mean", IMAGENET_MEAN), known.get("image_std", IMAGENET_STD))
 
 

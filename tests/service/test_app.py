@@ -128,7 +128,13 @@ def test_the_documented_answers_have_the_shape_of_real_ones(client):
     responses = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["responses"]
     for example in responses["200"]["content"]["application/json"]["examples"].values():
         assert PredictAnswer.model_validate(example["value"]).model_dump() == example["value"]
-    assert client.get("/docs").status_code == 200
+    page = client.get("/docs")
+    assert page.status_code == 200
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(sources) >= 2
+    for source in sources:  # from this service alone: it may run where nothing else is in reach
+        assert urlsplit(source).netloc in {"", urlsplit(str(client.base_url)).netloc}
+        assert client.get(source).status_code == 200
 
 
 def test_the_documentation_knows_no_other_shape_of_error(client):

@@ -59,6 +59,20 @@ def test_the_head_is_the_recipes(text_recipe, text_data, setting, policy):
     assert head.dropout.p == recipe.head.dropout
 
 
+def test_more_labels_than_there_are_cannot_be_asked_of_the_head(text_recipe, text_data):
+    recipe = override(text_recipe, ['head={"policy":"fixed_count","label_count":5}'])
+    with pytest.raises(ConfigError, match=r"head\.label_count must be at most 4, .* got 5"):
+        build_parts(recipe, text_data)
+
+
+def test_weights_that_cannot_be_had_are_named_in_one_line(image_recipe, image_data, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "resnet"}')  # and no weights beside it
+    recipe = override(image_recipe, [f'backbone={{"kind":"pretrained","source":"{tmp_path}"}}'])
+    with pytest.raises(ConfigError, match=r"backbone\.source must be one of minilm-l6, .* got .*: ") as caught:
+        build_parts(recipe, image_data)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_targets_are_multi_hot_in_the_order_of_the_label_space(trained_image):
     dataset = trained_image.parts.train
     for index, example in enumerate(trained_image.data.train):

@@ -1,6 +1,6 @@
 """Examples as tensors: preprocessed once, kept in memory as far as there is room, collated as the service does it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from model.preprocess import Preprocessor
 from training.data.dataset import Example
@@ -71,6 +72,16 @@ class ArrayDataset(Dataset[Row]):
             self._room_bytes -= array.nbytes
             self._cache[index] = array
         return self._cache[index]
+
+
+def batches(dataset: ArrayDataset, title: str, batch_size: int = 32, limit: int | None = None) -> Iterator[list[Row]]:
+    """The rows of a data set in order, `batch_size` at a time, with a progress bar called `title`.
+
+    Only the first `limit` rows where one is given.
+    """
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    for start in tqdm(range(0, count, batch_size), desc=title, unit="batch", leave=False, disable=None):
+        yield [dataset[index] for index in range(start, min(start + batch_size, count))]
 
 
 def raw_input(example: Example) -> bytes | str:

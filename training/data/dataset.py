@@ -37,6 +37,14 @@ class Example:
     group: str | None = None
 
     @property
+    def identity(self) -> str:
+        """What tells it from another example, and from itself once its file has changed."""
+        if self.image is None:
+            return repr((self.text, self.labels))
+        stat = self.image.stat()
+        return repr((str(self.image), stat.st_size, stat.st_mtime_ns, self.labels))
+
+    @property
     def modality(self) -> Modality:
         """What the example is."""
         return "image" if self.image is not None else "text"
