@@ -121,10 +121,12 @@ def _pretrained(architecture: type[Any], source: str, config: Any, **arguments: 
     # The library reports dropped weights as a table of warnings; here they are meant, and missing ones are checked.
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()  # a second or less
     try:
         network, loading = architecture.from_pretrained(source, config=config, output_loading_info=True, **arguments)
     finally:
         transformers.logging.set_verbosity(verbosity)
+        transformers.logging.enable_progress_bar()
     if loading["missing_keys"]:
         missing = sorted(loading["missing_keys"])
         raise ValueError(f"{source} must hold the weights of a {architecture.__name__}, it lacks {missing[:3]}")
