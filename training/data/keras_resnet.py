@@ -28,7 +28,9 @@ _DEPTHS = (3, 4, 6, 3)
 def convert_resnet(keras_folder: Path, folder: Path) -> None:
     """Write `config.json`, `model.safetensors` and `preprocessor_config.json` to `folder`."""
     config = ResNetConfig(depths=list(_DEPTHS), layer_type="bottleneck", downsample_in_bottleneck=True)
-    model = ResNetModel(config)
+    # A run that finds the weights converted must draw the same chances as one that converts them.
+    with torch.random.fork_rng():
+        model = ResNetModel(config)
     model.load_state_dict(torch_state(read_shards(keras_folder)))
     model.save_pretrained(folder)
     preprocessing = {

@@ -132,6 +132,12 @@ def test_the_converted_net_computes_what_the_keras_net_does(converted, random_we
     assert_same_features(converted, random_weights, pixels)
 
 
+def test_converting_draws_no_chance_from_the_run_that_asks_for_it(converted, tmp_path):
+    before = torch.get_rng_state()
+    convert_resnet(converted.parent, tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_input_it_wants_is_written_beside_the_weights(converted):
     preprocessing = json.loads((converted / "preprocessor_config.json").read_text())
     assert preprocessing["image_mean"] == list(MEAN)
