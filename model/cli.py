@@ -13,10 +13,10 @@ from model.bundle import GOLDEN, GRAPH, Bundle
 from model.errors import LabelsetError
 from model.labels import LabelSet, ScoredLabel
 from model.manifest import ImagePreprocessing, Preprocessing, SparsityPolicy, TensorSpec
-from model.predictor import Predictor
+from model.predictor import InvalidModelOutput, Predictor
 from model.preprocess import InputError, InvalidText
 from model.repository import EMBEDDED_BUNDLES, bundle_folders
-from model.session import Device, InvalidModelOutput, Sparsity
+from model.session import Device, Sparsity
 from model.sparse_softmax import native
 
 _BAR_WIDTH = 30
@@ -104,7 +104,7 @@ def verify(folder: Path, device: Device) -> None:
         f"ok  graph   {GRAPH} is the one that the manifest describes "
         f"(onnxruntime {ort.__version__}, {predictor.session.device}, r-softmax: {predictor.session.r_softmax})"
     )
-    click.echo(f"ok  golden  {golden.replay(predictor)} examples of {GOLDEN} are answered as on the day of export")
+    click.echo(f"ok  golden  {len(golden.replay(predictor))} examples of {GOLDEN} are answered as on the day of export")
 
 
 @click.command()

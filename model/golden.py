@@ -77,11 +77,11 @@ def load(predictor: Predictor) -> tuple[GoldenExample, ...]:
         ) from None
 
 
-def replay(predictor: Predictor) -> int:
+def replay(predictor: Predictor) -> tuple[GoldenExample, ...]:
     """Answer every golden example again and compare.
 
     Returns:
-        Number of examples replayed.
+        The examples, each answered as expected.
 
     Raises:
         GoldenMismatch: another label set, or a probability off by more than `PROBABILITY_TOLERANCE`.
@@ -91,7 +91,7 @@ def replay(predictor: Predictor) -> int:
         zip(examples, predictor.predict([example.item for example in examples]), strict=True)
     ):
         _compare(number, expected, actual)
-    return len(examples)
+    return examples
 
 
 def _compare(number: int, expected: GoldenExample, actual: LabelSet) -> None:

@@ -12,8 +12,15 @@ import numpy.typing as npt
 
 from model import preprocess
 from model.bundle import TOKENIZER, Bundle
+from model.errors import LabelsetError
 from model.labels import LabelSet, SparseRow, label_set
-from model.session import LET_THE_MODEL_DECIDE, Device, InvalidModelOutput, Session, Sparsity
+from model.session import LET_THE_MODEL_DECIDE, Device, Session, Sparsity
+
+
+class InvalidModelOutput(LabelsetError):
+    """The model answered a row with something that is not a probability."""
+
+    code = "invalid_model_output"
 
 
 class Predictor:

@@ -33,12 +33,6 @@ class InvalidSparsity(LabelsetError):
     code = "invalid_sparsity"
 
 
-class InvalidModelOutput(LabelsetError):
-    """The model answered a row with something that is not a probability."""
-
-    code = "invalid_model_output"
-
-
 @dataclass(frozen=True)
 class Sparsity:
     """What a caller wishes for one input; with neither set, the model decides (SPEC 2).

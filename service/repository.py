@@ -149,10 +149,10 @@ class Repository:
 
 def _load_model(folder: BundleFolder, settings: Settings) -> ServedModel:
     predictor = Predictor(Bundle.open(folder.path), settings.device, threads=settings.runtime_threads)
-    golden.replay(predictor)
+    examples = golden.replay(predictor)
     # The golden examples went through with the default limits: those of the settings are for callers.
     limited = preprocess.build(
         predictor.bundle.manifest.preprocessing, predictor.bundle.read_text(TOKENIZER), settings.limits
     )
     logger.info("serving %s/%s on %s", folder.name, folder.version, predictor.session.device)
-    return ServedModel(folder.name, folder.version, predictor, limited, golden.load(predictor))
+    return ServedModel(folder.name, folder.version, predictor, limited, examples)
