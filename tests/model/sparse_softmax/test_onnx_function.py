@@ -42,6 +42,7 @@ def test_each_call_is_exported_as_one_bare_node(export_to_onnx, gradient):
 
 
 def test_an_exported_model_answers_as_torch_does_at_any_batch_size(export_to_onnx):
+    torch.manual_seed(0)
     head = Head()
     model = export_to_onnx(head, torch.randn(3, 6), torch.tensor([1, 2, 3]))
     onnx_function.attach(model)
@@ -55,7 +56,9 @@ def test_an_exported_model_answers_as_torch_does_at_any_batch_size(export_to_onn
                 results = runner.run(None, {"features": features.numpy(), "label_count": label_count.numpy()})
             for result, tensor in zip(results, expected, strict=True):
                 np.testing.assert_array_equal(result == 0, tensor.numpy() == 0)
-                np.testing.assert_allclose(result, tensor.numpy(), rtol=1e-5)
+                # Absolute too: the two sides round the layer before the op differently, and a class just above the cut
+                # has a weight that is hardly more than this difference.
+                np.testing.assert_allclose(result, tensor.numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_without_the_function_no_runtime_knows_the_node(export_to_onnx):
