@@ -1,0 +1,82 @@
+// The C interface over the row kernels, and the threads of callers that bring none.
+#include <algorithm>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+#include "labelset.h"
+#include "rows.h"
+
+namespace {
+
+// A thread is worth starting (some 20 us) for about this many logits.
+constexpr int64_t kLogitsPerThread = 1 << 17;
+
+// Call `work(first_row, last_row)` on contiguous shares of the rows.
+template <typename Work>
+void share_rows(int64_t row_count, int64_t class_count, int thread_count, const Work& work) {
+    const int64_t worthwhile = row_count * class_count / kLogitsPerThread;
+    const int64_t shares = std::max<int64_t>(1, std::min<int64_t>({thread_count, row_count, worthwhile}));
+    const auto first_row = [&](int64_t share) { return row_count * share / shares; };
+    std::vector<std::thread> threads;
+    for (int64_t share = 1; share < shares; ++share)
+        threads.emplace_back([&, share] { work(first_row(share), first_row(share + 1)); });
+    work(0, first_row(1));
+    for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+
+const char* labelset_cpu_path() { return labelset::row_kernels().name; }
+
+int labelset_set_cpu_path(const char* name) { return labelset::choose_row_kernels(name) ? 0 : -1; }
+
+void labelset_r_softmax(const float* logits, const double* rates, int64_t rate_step, int64_t row_count,
+                        int64_t class_count, float* probabilities, int thread_count) {
+    const labelset::RowKernels& kernels = labelset::row_kernels();
+    share_rows(row_count, class_count, thread_count, [&](int64_t first, int64_t last) {
+        for (int64_t row = first; row < last; ++row)
+            kernels.forward(logits + row * class_count, rates[row * rate_step], class_count,
+                            probabilities + row * class_count);
+    });
+}
+
+void labelset_r_softmax_forward(const float* logits, const double* rates, int64_t rate_step, int64_t row_count,
+                                int64_t class_count, int exact_gradient, float* probabilities, float* cut,
+                                int64_t* anchors, float* shares, int thread_count) {
+    const labelset::RowKernels& kernels = labelset::row_kernels();
+    share_rows(row_count, class_count, thread_count, [&](int64_t first, int64_t last) {
+        for (int64_t row = first; row < last; ++row) {
+            const float* row_logits = logits + row * class_count;
+            const labelset::Cut found =
+                kernels.forward(row_logits, rates[row * rate_step], class_count, probabilities + row * class_count);
+            cut[row] = found.value;
+            if (exact_gradient) {
+                anchors[2 * row] = kernels.find(row_logits, found.lower, class_count);
+                anchors[2 * row + 1] = kernels.find(row_logits, found.upper, class_count);
+                shares[2 * row] = static_cast<float>(1 - found.fraction);
+                shares[2 * row + 1] = static_cast<float>(found.fraction);
+            } else {
+                anchors[2 * row] = anchors[2 * row + 1] = kernels.find(row_logits, found.highest, class_count);
+                shares[2 * row] = 1;
+                shares[2 * row + 1] = 0;
+            }
+        }
+    });
+}
+
+void labelset_r_softmax_backward(const float* logits, const float* probabilities, const float* cut,
+                                 const int64_t* anchors, const float* shares, const float* gradient, int64_t row_count,
+                                 int64_t class_count, float* logits_gradient, int thread_count) {
+    const labelset::RowKernels& kernels = labelset::row_kernels();
+    share_rows(row_count, class_count, thread_count, [&](int64_t first, int64_t last) {
+        for (int64_t row = first; row < last; ++row) {
+            const int64_t offset = row * class_count;
+            float* row_gradient = logits_gradient + offset;
+            const float pull = kernels.backward(logits + offset, probabilities + offset, cut[row], gradient + offset,
+                                                class_count, row_gradient);
+            row_gradient[anchors[2 * row]] -= shares[2 * row] * pull;
+            row_gradient[anchors[2 * row + 1]] -= shares[2 * row + 1] * pull;
+        }
+    });
+}
