@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,14 +112,14 @@ def verify(folder: Path, device: Device) -> None:
 @click.argument("folder", metavar="DIR", type=_folder)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(folder: Path, as_json: bool) -> None:
-    """Say what the bundle in DIR is: its labels, input, sparsity, metrics and where it comes from."""
+    """Say what the bundle in DIR is, where it comes from, and what would compute its probabilities here."""
     bundle = Bundle.open(folder)
     if as_json:
         document = {
             "manifest": bundle.manifest.model_dump(mode="json", exclude_none=True),
             "digest": bundle.digest,
             "size_bytes": _sizes(bundle),
-            "r_softmax": _r_softmax(),
+            "r_softmax": asdict(native.implementation()),
         }
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return
@@ -208,10 +209,6 @@ def _sizes(bundle: Bundle) -> dict[str, int]:
     return {name: bundle.file(name).stat().st_size for name in bundle.manifest.files}
 
 
-def _r_softmax() -> str:
-    return "native" if native.library_path() else "function"
-
-
 def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     manifest = bundle.manifest
     yield "name", f"{manifest.name} ({manifest.task}, bundle {bundle.digest[:12]})"
@@ -220,7 +217,7 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield "sparsity", _describe_policy(manifest.sparsity)
     yield "graph takes", _describe_tensors(manifest.inputs)
     yield "and gives", _describe_tensors(manifest.outputs)
-    yield "r-softmax", {"native": "the compiled kernel", "function": "the function in the graph"}[_r_softmax()]
+    yield "r-softmax", str(native.implementation())
     yield "metrics", _describe_mapping(manifest.metrics, "{}: {:.4f}") or "none recorded"
     origin = manifest.provenance
     yield "data", f"{origin.data_set}" + (f" ({origin.data_license})" if origin.data_license else "")

@@ -79,13 +79,15 @@ class Session:
 
         Raises:
             DeviceUnavailable: `cuda` was asked for and the runtime does not offer it.
+            LibraryNotFound, LibraryUnusable: the environment names no sound library of the compiled r-softmax.
             GraphMismatch: the graph cannot be loaded, or is not the one that the manifest describes.
         """
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        # Which implementation of the op answers: the compiled kernel, or the function that every graph carries.
-        self.r_softmax: Literal["native", "function"] = "native" if native.register(options) else "function"
+        # The compiled kernel, or the function that every graph carries.
+        self.r_softmax = native.implementation()
+        native.register(options)
         providers = _providers(device)
         try:
             self._session = ort.InferenceSession(str(bundle.file(GRAPH)), options, providers=providers)

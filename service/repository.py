@@ -154,5 +154,6 @@ def _load_model(folder: BundleFolder, settings: Settings) -> ServedModel:
     limited = preprocess.build(
         predictor.bundle.manifest.preprocessing, predictor.bundle.read_text(TOKENIZER), settings.limits
     )
-    logger.info("serving %s/%s on %s", folder.name, folder.version, predictor.session.device)
+    session = predictor.session
+    logger.info("serving %s/%s on %s, r-softmax: %s", folder.name, folder.version, session.device, session.r_softmax)
     return ServedModel(folder.name, folder.version, predictor, limited, examples)

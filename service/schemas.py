@@ -111,6 +111,18 @@ class ModelList(BaseModel):
     models: list[ModelSummary]
 
 
+class SoftmaxImplementation(BaseModel):
+    """What computes a model's probabilities."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: Literal["native", "function"] = Field(
+        description="The compiled kernel, or the function in the model's own file."
+    )
+    instructions: str | None = Field(description="What the kernel runs on: avx512, avx2, neon or portable.")
+    reason: str | None = Field(description="Why the kernel is not used.")
+
+
 class ModelDetail(ModelSummary):
     """Everything that is known of one version of a model."""
 
@@ -121,9 +133,7 @@ class ModelDetail(ModelSummary):
     card: str = Field(description="The model card, Markdown.")
     digest: str = Field(description="sha256 of the bundle's bundle.json, which names those of all other files.")
     device: str
-    r_softmax: Literal["native", "function"] = Field(
-        description="Whether the compiled kernel computes the probabilities, or the function in the model's own file."
-    )
+    r_softmax: SoftmaxImplementation
 
 
 class Examples(BaseModel):

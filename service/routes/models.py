@@ -8,7 +8,7 @@ from model.bundle import CARD
 from model.golden import GoldenText
 from service.repository import Repository, ServedModel
 from service.routes.state import ServingState
-from service.schemas import ErrorAnswer, Examples, ModelDetail, ModelList, ModelSummary
+from service.schemas import ErrorAnswer, Examples, ModelDetail, ModelList, ModelSummary, SoftmaxImplementation
 
 router = APIRouter(prefix="/models", tags=["models"])
 
@@ -39,7 +39,7 @@ async def describe_model(serving: ServingState, name: str, version: str | None =
         card=bundle.read_text(CARD),
         digest=bundle.digest,
         device=model.predictor.session.device,
-        r_softmax=model.predictor.session.r_softmax,
+        r_softmax=SoftmaxImplementation.model_validate(model.predictor.session.r_softmax),
     )
 
 

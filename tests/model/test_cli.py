@@ -1,5 +1,6 @@
 """The commands on bundles, run on the embedded ones."""
 
+import dataclasses
 import json
 import shutil
 
@@ -11,6 +12,7 @@ from model import golden
 from model.bundle import GRAPH
 from model.predictor import Predictor
 from model.repository import EMBEDDED_BUNDLES, bundle_folders
+from model.sparse_softmax import native
 
 KINDS = ["image", "text"]
 
@@ -172,7 +174,7 @@ def test_inspect_tells_what_the_manifest_says(predictors, kind):
     assert manifest.provenance.data_set in text
     assert all(f"{metric}: {value:.4f}" in text for metric, value in manifest.metrics.items())
     assert all(name in text for name in manifest.files)
-    assert "the function in the graph" in text
+    assert f"r-softmax {native.implementation()}" in text
 
 
 def test_inspect_gives_the_manifest_as_json(predictors):
@@ -180,4 +182,5 @@ def test_inspect_gives_the_manifest_as_json(predictors):
     document = json.loads(run("inspect", bundle.path, "--json").stdout)
     assert document["manifest"] == json.loads(bundle.manifest.model_dump_json(exclude_none=True))
     assert document["digest"] == bundle.digest
+    assert document["r_softmax"] == dataclasses.asdict(native.implementation())
     assert document["size_bytes"][GRAPH] == bundle.file(GRAPH).stat().st_size

@@ -1,6 +1,9 @@
 """`GET /models` and what lies under it."""
 
+import dataclasses
 import hashlib
+
+from model.sparse_softmax import native
 
 
 def test_the_list_has_each_model_with_its_kind_and_metrics(client):
@@ -21,7 +24,7 @@ def test_a_model_tells_all_that_its_bundle_says(client, bundles, model_names):
         assert model["digest"] == hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
         assert model["provenance"]["data_set"]
         assert model["device"] in {"cpu", "cuda"}
-        assert model["r_softmax"] in {"native", "function"}
+        assert model["r_softmax"] == dataclasses.asdict(native.implementation())
         assert client.get(f"/models/{name}?version=1").json() == model
 
 
