@@ -13,8 +13,12 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # An installation is redone when what it was made from changes.
 INSTALLED_FROM := pyproject.toml constraints.txt
 
+NATIVE := model/sparse_softmax/native
+LIBRARY := $(NATIVE)/liblabelset.so
+LIBRARY_FROM := $(wildcard $(addprefix $(NATIVE)/,*.cpp *.h cuda/* CMakeLists.txt))
+
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run train test check demo-bundles test-image clean
+.PHONY: help setup setup-dev run train native test check demo-bundles test-image clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -24,13 +28,18 @@ setup: .venv/.serving-$(RUNTIME) ## install what serving needs (no torch)
 
 setup-dev: .venv/.everything-$(RUNTIME) ## install everything: serving, training, tests
 
-run: setup ## serve the demo bundles, ask them one image and one text (PORT=8000; ONCE=1 stops after the answers)
+run: setup $(LIBRARY) ## serve the demo bundles, ask them one image and one text (PORT=8000; ONCE=1 stops after the answers)
 	@exec $(BIN)/python -m service.demo --port $(PORT) $(if $(ONCE),--once)
 
 train: setup-dev ## fetch real data, train an image and a text model, export them into models/
 	$(BIN)/labelset train-and-export --recipe openclipart --recipe attack --models models
 
-test: setup-dev ## run the tests
+native: setup ## build the compiled r-softmax and test it (CUDA=1: with the CUDA kernels)
+	$(NATIVE)/build.sh -DLABELSET_WITH_CUDA=$(if $(CUDA),ON,OFF)
+	ctest --test-dir $(NATIVE)/build --output-on-failure
+	for bundle in bundles/*/*; do $(BIN)/labelset verify $$bundle || exit 1; done
+
+test: setup-dev $(LIBRARY) ## run the tests
 	$(BIN)/python -m pytest -n 2
 
 check: setup-dev ## lint, formatting, types, import contracts
@@ -57,7 +66,15 @@ test-image: ## build the container image, start it, ask for its health, stop it 
 
 clean: ## remove the environment and caches; models/, runs/ and the data cache stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf $(NATIVE)/build $(LIBRARY)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The compiled r-softmax where it can be built: every model runs without it, slower.
+$(LIBRARY): $(LIBRARY_FROM)
+	@mkdir -p $(NATIVE)/build
+	@echo 'building the compiled r-softmax (half a minute the first time)'
+	@$(NATIVE)/build.sh >$(NATIVE)/build/build.log 2>&1 || \
+		{ echo "going on without it: $$(tail -n 1 $(NATIVE)/build/build.log)"; }
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -10,7 +10,8 @@ package=libonnxruntime-dev
 next_release=trixie
 
 fail() {
-    echo "error: onnxruntime's C headers must be there to build the compiled r-softmax: $1" >&2
+    echo "error: onnxruntime's C headers must be there to build the compiled r-softmax, but $1;" \
+        "install libonnxruntime-dev (Debian 13), or set ONNXRUNTIME_INCLUDE_DIR to those of any release from 1.17 on" >&2
     exit 1
 }
 
@@ -24,7 +25,8 @@ find_headers() {
 private_apt() {
     apt-get -qq -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" -o Dir::State::Status="$work/status" \
         -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-        -o APT::Sandbox::User="$(id -un)" -o Acquire::Languages=none "$@"
+        -o APT::Sandbox::User="$(id -un)" -o Acquire::Languages=none -o Acquire::Retries=1 \
+        -o Acquire::http::Timeout=15 -o Acquire::https::Timeout=15 "$@"
 }
 
 download_from_next_release() {

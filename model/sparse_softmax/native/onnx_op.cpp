@@ -1,15 +1,17 @@
 // onnxruntime's side: the operator ai.labelset::RSoftmax on the CPU, and the entry point that registers it.
 //
 // Only what the C API had at version 17 is used, so that one binary runs on every later runtime, whatever headers it
-// was built with. Nothing here allocates while a model runs, but for what the runtime itself does.
+// was built with. Nothing here allocates while a model runs, and nothing throws into the runtime.
 #include <onnxruntime_c_api.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "labelset.h"
@@ -80,14 +82,19 @@ struct Rows {
     int64_t row_count;
     int64_t class_count;
     float* probabilities;
-    int64_t chunk_count;
+    int64_t chunk_count = 1;
+    std::atomic<bool> out_of_memory{false};
 
-    void compute_chunk(int64_t chunk) const {
+    void compute_chunk(int64_t chunk) noexcept {
         const labelset::RowKernels& kernels = labelset::row_kernels();
         const int64_t end = row_count * (chunk + 1) / chunk_count;
-        for (int64_t row = row_count * chunk / chunk_count; row < end; ++row)
-            kernels.forward(logits + row * class_count, rates[row * rate_step], class_count,
-                            probabilities + row * class_count);
+        try {
+            for (int64_t row = row_count * chunk / chunk_count; row < end; ++row)
+                kernels.forward(logits + row * class_count, rates[row * rate_step], class_count,
+                                probabilities + row * class_count);
+        } catch (const std::bad_alloc&) {  // a thread's first long row takes memory
+            out_of_memory = true;
+        }
     }
 };
 
@@ -110,6 +117,22 @@ OrtStatus* check_shapes(const OrtApi& api, const Shape& logits, const Shape& rat
                       row_count, ShapeText(logits).text, rate_count, ShapeText(rate).text);
         return api.CreateStatus(ORT_INVALID_ARGUMENT, message);
     }
+    return nullptr;
+}
+
+OrtStatus* compute_rows(const OrtApi& api, OrtKernelContext* context, Rows& rows) {
+    rows.chunk_count =
+        std::max<int64_t>(1, std::min(rows.row_count, rows.row_count * rows.class_count / kLogitsPerChunk));
+    if (rows.chunk_count == 1) {
+        rows.compute_chunk(0);
+    } else {
+        const auto compute_chunk = [](void* data, size_t chunk) {
+            static_cast<Rows*>(data)->compute_chunk(static_cast<int64_t>(chunk));
+        };
+        RETURN_IF_ERROR(api.KernelContext_ParallelFor(context, compute_chunk, static_cast<size_t>(rows.chunk_count), 0,
+                                                      &rows));
+    }
+    if (rows.out_of_memory) return api.CreateStatus(ORT_FAIL, "RSoftmax: no memory for the scratch of a row");
     return nullptr;
 }
 
@@ -136,23 +159,10 @@ OrtStatus* compute(const OrtApi& api, OrtKernelContext* context) {
     RETURN_IF_ERROR(api.GetTensorMutableData(const_cast<OrtValue*>(rate), &rate_data));
     RETURN_IF_ERROR(api.GetTensorMutableData(probabilities, &probabilities_data));
 
-    Rows rows{static_cast<const float*>(logits_data),
-              static_cast<const double*>(rate_data),
-              rate_count == 1 ? 0 : 1,
-              row_count,
-              logits_shape.sizes[class_axis],
-              static_cast<float*>(probabilities_data),
-              1};
-    rows.chunk_count = std::min(row_count, row_count * rows.class_count / kLogitsPerChunk);
-    if (rows.chunk_count <= 1) {
-        rows.chunk_count = 1;
-        rows.compute_chunk(0);
-        return nullptr;
-    }
-    const auto compute_chunk = [](void* data, size_t chunk) {
-        static_cast<const Rows*>(data)->compute_chunk(static_cast<int64_t>(chunk));
-    };
-    return api.KernelContext_ParallelFor(context, compute_chunk, static_cast<size_t>(rows.chunk_count), 0, &rows);
+    Rows rows{static_cast<const float*>(logits_data), static_cast<const double*>(rate_data),
+              rate_count == 1 ? 0 : 1,                row_count,
+              logits_shape.sizes[class_axis],         static_cast<float*>(probabilities_data)};
+    return compute_rows(api, context, rows);
 }
 
 // The probabilities have the shape of the logits. A shape that is not known looks like a scalar's here, and a scalar is
