@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from model.sparse_softmax import torch_kernel
-from model.sparse_softmax.torch_kernel import computed_in, round_to
+from model.sparse_softmax import torch_kernel, torch_native
+from model.sparse_softmax.torch_plain import computed_in, round_to
 
 Gradient = Literal["constant_t", "exact"]
 
@@ -77,10 +77,12 @@ def r_softmax(logits: Tensor, rate: float | Tensor, gradient: Gradient = "consta
         ValueError: a rate outside [0, 1], or another number of rows. Not checked while a graph is traced.
     """
     _require_logits(logits)
-    rate = _one_per_row(rate, logits, "sparsity rate", torch.float64)
+    rates = _one_per_row(rate, logits, "sparsity rate", torch.float64)
     if not torch.compiler.is_compiling():
-        _require((rate >= 0) & (rate <= 1), rate, "sparsity rate must be in [0, 1]")
-    return _apply(logits, rate, gradient)
+        least, largest = _range(rate, rates)
+        if not (least >= 0 and largest <= 1):
+            raise ValueError(f"sparsity rate must be in [0, 1], got {largest if least >= 0 else least}")
+    return _apply(logits, rates, gradient)
 
 
 def r_softmax_count(logits: Tensor, label_count: int | Tensor, gradient: Gradient = "constant_t") -> Tensor:
@@ -100,13 +102,22 @@ def r_softmax_count(logits: Tensor, label_count: int | Tensor, gradient: Gradien
     """
     _require_logits(logits)
     counts = _one_per_row(label_count, logits, "label count", torch.float64)
+    none_is_empty = False
     if not torch.compiler.is_compiling():
-        _require(counts >= 0, counts, "label count must be at least 0")
-    # Not dim=-1: in a graph, onnxruntime 1.31 reduces an empty batch to the wrong shape along a negative axis.
-    unmasked = (logits != -torch.inf).sum(dim=logits.ndim - 1)
-    rate = (unmasked - counts).clamp(min=0) / unmasked.clamp(min=1)
+        least, _ = _range(label_count, counts)
+        if not least >= 0:
+            raise ValueError(f"label count must be at least 0, got {least}")
+        none_is_empty = least > 0
+    unmasked = _count_unmasked(logits)
+    probabilities = _apply(logits, (unmasked - counts).clamp(min=0) / unmasked.clamp(min=1), gradient)
     # A product, not a selection: a row of NaN stays NaN at k = 0.
-    return _apply(logits, rate, gradient) * (counts > 0).to(logits.dtype).unsqueeze(-1)
+    return probabilities if none_is_empty else probabilities * (counts > 0).to(logits.dtype).unsqueeze(-1)
+
+
+def implementation(logits: Tensor) -> str:
+    """What answers `r_softmax` of such logits: "native (avx512)" or the like, or "torch"."""
+    scores = logits.detach().to(computed_in(logits.dtype))
+    return f"native ({torch_native.instructions(scores)})" if torch_native.serves(scores) else "torch"
 
 
 def onnx_translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -155,12 +166,24 @@ def _weigh(logits: Tensor, weights: Tensor) -> Tensor:
 def _apply(logits: Tensor, rate: Tensor, gradient: Gradient) -> Tensor:
     if gradient not in ("constant_t", "exact"):
         raise ValueError(f'gradient must be "constant_t" or "exact", got {gradient!r}')
-    # A graph holds the bare symbol; so does a forward pass that no gradient will follow.
-    if torch.compiler.is_exporting() or not (logits.requires_grad and torch.is_grad_enabled()):
-        probabilities: Tensor = torch_kernel.r_softmax(logits, rate)
-    else:
-        probabilities, *_ = torch_kernel.r_softmax_with_cut(logits, rate, gradient == "exact")
-    return probabilities
+    scores = logits.to(computed_in(logits.dtype))
+    probabilities = torch_kernel.r_softmax(scores, rate, gradient == "exact")
+    if probabilities.dtype == logits.dtype:
+        return probabilities
+    # The backward pass sees the float32 probabilities: one in half precision is too coarse to be divided by a small
+    # weight. What rounding adds to keep a survivor above 0 has no gradient.
+    rounded = probabilities.to(logits.dtype)
+    return rounded + (round_to(logits.dtype, probabilities, probabilities != 0) - rounded).detach()
+
+
+def _count_unmasked(logits: Tensor) -> Tensor:
+    """The number of unmasked classes, of each row or of all."""
+    # To count takes a CPU longer than a softmax; to find the lowest logit, a tenth of one.
+    shortcut = logits.device.type == "cpu" and torch_kernel.is_eager(logits) and logits.numel() > 0
+    if shortcut and logits.detach().amin() > -torch.inf:
+        return torch.tensor(logits.shape[-1])
+    # Not dim=-1: in a graph, onnxruntime 1.31 reduces an empty batch to the wrong shape along a negative axis.
+    return (logits != -torch.inf).sum(dim=logits.ndim - 1)
 
 
 def _require_logits(logits: Tensor) -> None:
@@ -176,6 +199,17 @@ def _one_per_row(value: float | Tensor, logits: Tensor, name: str, dtype: torch.
     if values.ndim > 0 and not torch.compiler.is_compiling() and values.shape != rows:
         raise ValueError(f"{name} must be one value or have one per row, {tuple(rows)}, got {tuple(values.shape)}")
     return values
+
+
+def _range(value: float | Tensor, values: Tensor) -> tuple[float, float]:
+    """The least and the largest of the values, both NaN where one is; 0 of no values."""
+    if values.ndim == 0:
+        # Not from the tensor, where a number was given: a GPU would have to be waited for.
+        return float(value), float(value)
+    if values.numel() == 0:
+        return 0.0, 0.0
+    least, largest = values.aminmax()
+    return least.item(), largest.item()
 
 
 def _require(allowed: Tensor, values: Tensor, rule: str) -> None:
