@@ -31,7 +31,8 @@ private_apt() {
 
 download_from_next_release() {
     local mirror
-    mirror=$(apt-get update --print-uris 2>/dev/null | sed -n "s#^'\(.*\)/dists/$VERSION_CODENAME/InRelease'.*#\1#p" | head -n 1)
+    mirror=$({ apt-get update --print-uris 2>/dev/null || true; } |
+        sed -n "s#^'\(.*\)/dists/$VERSION_CODENAME/InRelease'.*#\1#p" | head -n 1)
     [ -n "$mirror" ] || fail "apt has no source for Debian $VERSION_CODENAME"
     local keyring=/usr/share/keyrings/debian-archive-keyring.gpg signed_by=
     [ -e "$keyring" ] && signed_by="[signed-by=$keyring] "
