@@ -3,10 +3,14 @@
 Each implementation is a `Backend`; a test that takes the fixtures `backend` and `case` meets every pair.
 """
 
+import ctypes
+import platform
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,7 +19,7 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from model.sparse_softmax import onnx_function, reference, torch_op
+from model.sparse_softmax import native, onnx_function, reference, torch_op
 
 INF, NAN = np.inf, np.nan
 MILLION = 10**6
@@ -130,6 +134,8 @@ class Backend:
     dtype: np.dtype
     r_softmax: Callable[[np.ndarray, np.ndarray], np.ndarray]
     r_softmax_count: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    # Why it cannot run here.
+    missing: str | None = None
 
     def run(self, case: Case) -> np.ndarray:
         logits = case.logits_as(self.dtype)
@@ -197,10 +203,14 @@ def _count_model() -> onnx.ModelProto:
 
 
 @cache
-def _session(level: onnxruntime.GraphOptimizationLevel, build: Callable[..., onnx.ModelProto], *ranks: int):
+def _session(
+    level: onnxruntime.GraphOptimizationLevel, library: Path | None, build: Callable[..., onnx.ModelProto], *ranks: int
+):
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = level
     options.intra_op_num_threads = 1
+    if library:
+        options.register_custom_ops_library(str(library))
     model = build(*ranks).SerializeToString()
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
@@ -227,7 +237,50 @@ def _onnx_backend(name: str, make_runner: Callable) -> Backend:
     return Backend(name, np.dtype(np.float32), partial(_onnx, make_runner), partial(_onnx_count, make_runner))
 
 
-_LEVELS = onnxruntime.GraphOptimizationLevel
+_LEVELS = {
+    name: getattr(onnxruntime.GraphOptimizationLevel, name)
+    for name in ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
+}
+
+_IMPLEMENTATION = native.implementation()
+_LIBRARY = native.library_path() if _IMPLEMENTATION.kind == "native" else None
+_NO_LIBRARY = None if _LIBRARY else f"no compiled kernel, {_IMPLEMENTATION.reason}"
+_CPU_PATHS = ["neon", "portable"] if platform.machine() in ("aarch64", "arm64") else ["avx512", "avx2", "portable"]
+
+
+@contextmanager
+def _cpu_path(name: str) -> Iterator[None]:
+    """Let the rows of this process run on other instructions for a while."""
+    library = ctypes.CDLL(str(_LIBRARY))
+    library.labelset_cpu_path.restype = ctypes.c_char_p
+    before = library.labelset_cpu_path()
+    if library.labelset_set_cpu_path(name.encode()) != 0:
+        pytest.skip(f"this CPU does not have the instructions of the path {name}")
+    try:
+        yield
+    finally:
+        library.labelset_set_cpu_path(before)
+
+
+def _on_cpu_path(name: str, run: Callable, logits: np.ndarray, parameter: np.ndarray) -> np.ndarray:
+    with _cpu_path(name):
+        return run(logits, parameter)
+
+
+def _native_backends() -> Iterator[Backend]:
+    for name, level in _LEVELS.items():
+        backend = _onnx_backend(f"native {name}", partial(_session, level, _LIBRARY))
+        yield replace(backend, missing=_NO_LIBRARY)
+    for path in _CPU_PATHS:
+        yield replace(
+            backend,
+            name=f"native {path}",
+            r_softmax=partial(_on_cpu_path, path, backend.r_softmax),
+            r_softmax_count=partial(_on_cpu_path, path, backend.r_softmax_count),
+            missing=_NO_LIBRARY,
+        )
+
+
 BACKENDS = [
     *(
         Backend(f"reference {d}", np.dtype(d), reference.r_softmax, reference.r_softmax_count)
@@ -245,10 +298,8 @@ BACKENDS = [
         partial(_torch_with_gradient, torch_op.r_softmax),
         partial(_torch_with_gradient, torch_op.r_softmax_count),
     ),
-    *(
-        _onnx_backend(f"onnxruntime {level}", partial(_session, getattr(_LEVELS, level)))
-        for level in ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
-    ),
+    *(_onnx_backend(f"onnxruntime {name}", partial(_session, level, None)) for name, level in _LEVELS.items()),
+    *_native_backends(),
     _onnx_backend("onnx reference evaluator", _evaluator),
 ]
 
@@ -257,14 +308,28 @@ def _name(backend_or_case: Backend | Case) -> str:
     return backend_or_case.name
 
 
+def _that_runs_here(backend: Backend) -> Backend:
+    if backend.missing:
+        pytest.skip(backend.missing)
+    return backend
+
+
+@pytest.fixture(scope="session")
+def native_library() -> Path:
+    """The compiled library, loaded and registered once without error."""
+    if _LIBRARY is None:
+        pytest.skip(_NO_LIBRARY)
+    return _LIBRARY
+
+
 @pytest.fixture(scope="session", params=BACKENDS, ids=_name)
 def backend(request: pytest.FixtureRequest) -> Backend:
-    return request.param
+    return _that_runs_here(request.param)
 
 
 @pytest.fixture(scope="session", params=[b for b in BACKENDS if b.dtype == np.float32], ids=_name)
 def float32_backend(request: pytest.FixtureRequest) -> Backend:
-    return request.param
+    return _that_runs_here(request.param)
 
 
 @pytest.fixture(params=CASES, ids=_name)
