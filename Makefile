@@ -18,7 +18,7 @@ LIBRARY := $(NATIVE)/liblabelset.so
 LIBRARY_FROM := $(wildcard $(addprefix $(NATIVE)/,*.cpp *.h cuda/* CMakeLists.txt))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run train native test check demo-bundles test-image clean
+.PHONY: help setup setup-dev run train native test check bench demo-bundles test-image clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -47,6 +47,9 @@ check: setup-dev ## lint, formatting, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: setup-dev $(LIBRARY) ## time the op against dense Softmax, a copy and its peers, into runs/ (ten minutes)
+	$(BIN)/python -m benchmarks.op --goals --json runs/op.json --plot runs/op.png
 
 demo-bundles: setup-dev ## make the embedded demo bundles again
 	$(BIN)/labelset train-and-export --recipe image-demo --recipe text-demo --models bundles
