@@ -6,6 +6,7 @@ import onnxruntime as ort
 import pytest
 
 from model.session import LET_THE_MODEL_DECIDE, DeviceUnavailable, InvalidSparsity, Session, Sparsity, available_devices
+from model.sparse_softmax import native
 
 TEXTS = [
     "we saw the violin and the choir",
@@ -101,6 +102,22 @@ def test_a_wish_that_cannot_be_granted_is_refused_with_its_value(session, feed, 
 def test_cuda_where_there_is_none_is_refused(trained_text):
     with pytest.raises(DeviceUnavailable, match="got 'cuda'"):
         Session(trained_text.exported.bundle, "cuda")
+
+
+def test_a_session_says_what_computes_r_softmax(session):
+    assert session.r_softmax == native.implementation()
+
+
+def test_the_kernel_and_the_function_choose_the_same_labels(monkeypatch, trained_text, session, feed):
+    if session.r_softmax.kind == "function":
+        pytest.skip(f"no compiled kernel, {session.r_softmax.reason}")
+    monkeypatch.setenv("LABELSET_NATIVE_LIBRARY", "off")
+    on_function = Session(trained_text.exported.bundle, "cpu")
+    assert on_function.r_softmax.kind == "function"
+    wishes = [Sparsity(label_count=count % 5) for count in range(len(TEXTS))]
+    for one, other in zip(session.run(feed(TEXTS), wishes)[0], on_function.run(feed(TEXTS), wishes)[0], strict=True):
+        np.testing.assert_array_equal(one.label_index, other.label_index)
+        np.testing.assert_allclose(one.label_probability, other.label_probability, rtol=1e-5)
 
 
 def test_auto_takes_the_preferred_device(trained_text):
