@@ -12,8 +12,19 @@ RUN python -m venv /opt/venv \
     && touch README.md labelset.py \
     && pip install --constraint constraints.txt --editable ".[${RUNTIME}]"
 
+# The compiled r-softmax. Where it cannot be built (another distribution, no headers) the image does without, and GET
+# /models says so: every model runs on the function that it carries, slower.
+FROM ${PYTHON_IMAGE} AS native
+WORKDIR /native
+# hadolint ignore=DL3008
+RUN { apt-get update && apt-get install --yes --no-install-recommends cmake g++ make; } \
+    || echo "notice: no compiler" && rm -rf /var/lib/apt/lists/*
+COPY model/sparse_softmax/native .
+RUN mkdir /built && { ./build.sh && mv liblabelset.so /built/; } || echo "notice: an image without the compiled r-softmax"
+
 FROM packages AS serving-files
 COPY . .
+COPY --from=native /built/ model/sparse_softmax/native/
 # Editable: the code stays in /app beside the embedded bundles, as in a checkout.
 RUN pip install --no-deps --editable .
 
