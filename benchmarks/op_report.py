@@ -68,20 +68,13 @@ def write(records: list[Record], file: Path) -> None:
 
 
 def circumstances(records: list[Record]) -> str:
-    """The machine, what a call costs by itself, and how far the rounds spread."""
+    """The machine, the versions, and what a call costs by itself."""
     machine = records[0]
     call = min(record["median_ns_per_row"] for record in records if record["benchmark"] == "op_call")
-    compared = [r for r in records if r["benchmark"] == "op_forward" and r["implementation"] in COLUMNS]
-    spreads = [
-        (record["p90_ratio_to_softmax"] - record["p10_ratio_to_softmax"]) / record["median_ratio_to_softmax"]
-        for record in compared
-    ]
     return (
         f"{machine['cpu']}, {machine['cores']} cores; our kernel on its {machine['cpu_path']} path; "
         f"onnxruntime {machine['onnxruntime']}, torch {machine['torch']}. "
-        f"A call of a session takes {_time(call)} by itself, and every figure of a session contains it. "
-        f"From p10 to p90, half of the ratios spread over {np.median(spreads):.0%} of their median or less, "
-        f"nine of ten over {np.percentile(spreads, 90):.0%}."
+        f"A call of a session takes {_time(call)} by itself, and every figure of a session contains it."
     )
 
 
@@ -90,7 +83,7 @@ def tables(records: list[Record]) -> str:
     parts = []
     for threads in sorted({record["threads"] for record in records}):
         forward = [r for r in records if (r["benchmark"], r["threads"]) == ("op_forward", threads)]
-        title = f"Forward, {_threads(threads)}: time as a ratio to onnxruntime's Softmax, medians."
+        title = f"Forward, {_threads(threads)}: time as a ratio to onnxruntime's Softmax, medians. {_spread(forward)}"
         parts.append(f"{title}\n\n{_forward_table(forward)}")
     training = [r for r in records if (r["benchmark"], r["implementation"]) == ("op_training", "torch_op")]
     if training:
@@ -98,6 +91,16 @@ def tables(records: list[Record]) -> str:
         title = "Forward and backward in torch, C = 1000: time as a ratio to torch's softmax and its backward, medians."
         parts.append(f"{title}\n\n{_markdown(['sparsity', 'threads', 'our torch op (p10-p90)'], rows)}")
     return "\n\n".join(parts)
+
+
+def _spread(records: list[Record]) -> str:
+    widths = [
+        (record["p90_ratio_to_softmax"] - record["p10_ratio_to_softmax"]) / record["median_ratio_to_softmax"]
+        for record in records
+        if record["implementation"] in COLUMNS
+    ]
+    half, most = np.percentile(widths, [50, 90])
+    return f"p10 and p90 are apart by {half:.0%} of the median in the middle cell, by {most:.0%} in one of ten."
 
 
 def _forward_table(records: list[Record]) -> str:
@@ -157,7 +160,7 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 def _ratio(record: Record, share: str = "median") -> str:
     ratio = record[f"{share}_ratio_to_softmax"]
-    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
+    return f"{ratio:.{3 if ratio < 0.1 else 2 if ratio < 10 else 0}f}"
 
 
 def _ratio_and_spread(record: Record) -> str:
