@@ -7,6 +7,9 @@ PORT ?= 8000
 # cpu, or gpu for onnxruntime's CUDA build
 RUNTIME ?= cpu
 IMAGE ?= labelset
+# Of `make fuzz`: rows on each path, and where they start.
+ROWS ?= 1000000
+SEED ?= 1
 
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
@@ -18,11 +21,11 @@ LIBRARY := $(NATIVE)/liblabelset.so
 LIBRARY_FROM := $(wildcard $(addprefix $(NATIVE)/,*.cpp *.h cuda/* CMakeLists.txt))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run train native test check bench demo-bundles test-image clean
+.PHONY: help setup setup-dev run train native fuzz native-arm64 test check bench demo-bundles test-image clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.serving-$(RUNTIME) ## install what serving needs (no torch)
 
@@ -38,6 +41,13 @@ native: setup ## build the compiled r-softmax and test it (CUDA=1: with the CUDA
 	$(NATIVE)/build.sh -DLABELSET_WITH_CUDA=$(if $(CUDA),ON,OFF)
 	ctest --test-dir $(NATIVE)/build --output-on-failure
 	for bundle in bundles/*/*; do $(BIN)/labelset verify $$bundle || exit 1; done
+
+fuzz: $(LIBRARY) ## compare the compiled r-softmax with a reference under sanitizers (ROWS=1000000 SEED=1)
+	$(NATIVE)/fuzz/run.sh asan --rows $(ROWS) --seed $(SEED)
+	$(NATIVE)/fuzz/run.sh tsan --rows 100000 --seed $(SEED) --threads 4
+
+native-arm64: $(LIBRARY) ## the same for arm64, with a cross compiler and an emulator
+	$(NATIVE)/fuzz/run.sh arm64 --rows 100000 --seed $(SEED)
 
 test: setup-dev $(LIBRARY) ## run the tests
 	$(BIN)/python -m pytest -n 2
