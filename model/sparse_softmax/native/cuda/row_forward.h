@@ -96,9 +96,12 @@ LABELSET_DEVICE float choose_pivot(const Bracket& bracket, int rank, int size, i
     } else if (!halved) {
         pivot = 0.5f * bracket.low + 0.5f * bracket.high;
     } else {
+        // An end far from the cut is best moved by a pivot just beyond the cut: as far as the near end is.
+        const int above = rank - bracket.above_high, below = bracket.from_low - rank;
+        const float beyond = below > 4 * above ? 1.0f + above : above > 4 * below ? -1.0f - below : 0.0f;
         // Against the logit of the rank, the quantiles of most rows lie close to a line, also in the tails.
         const float low = rank_logit(bracket.from_low, size), high = rank_logit(bracket.above_high, size);
-        const float part = (low - rank_logit(rank - 0.5f, size)) / (low - high);
+        const float part = (low - rank_logit(rank - 0.5f + beyond, size)) / (low - high);
         pivot = bracket.low + part * (bracket.high - bracket.low);
     }
     // Written so that a NaN, of a range that overflows, also ends at `low`.
