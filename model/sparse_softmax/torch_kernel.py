@@ -4,6 +4,7 @@ Float32 rows go to the compiled library where there is one, all others to plain 
 trusted here; `torch_op` checks them.
 """
 
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -45,17 +46,15 @@ class _RSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, rate: Tensor, exact_gradient: bool) -> Tensor:
         logits = _contiguous(logits)
-        probabilities, *cut = _forward(logits, rate, exact_gradient)
-        ctx.save_for_backward(logits, probabilities, *cut)
-        return probabilities
+        ctx.implementation = _implementation(logits)
+        probabilities, cut, anchors, shares = ctx.implementation.forward(logits, rate, exact_gradient)
+        ctx.save_for_backward(logits, probabilities, cut, anchors, shares)
+        return probabilities  # type: ignore[no-any-return]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        saved = [_contiguous(tensor) for tensor in (*ctx.saved_tensors, gradient)]
-        if torch_native.serves(gradient):
-            return torch_native.backward(*saved), None, None
-        return torch_plain.backward(*saved), None, None
+        return ctx.implementation.backward(*ctx.saved_tensors, _contiguous(gradient)), None, None
 
 
 @torch.library.custom_op("labelset::r_softmax", mutates_args=())
@@ -72,7 +71,8 @@ def _(logits: Tensor, rate: Tensor) -> Tensor:
 @torch.library.custom_op("labelset::r_softmax_with_cut", mutates_args=())
 def operator_with_cut(logits: Tensor, rate: Tensor, exact_gradient: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """r-softmax for training; the results are those of `torch_plain.forward`."""
-    return _forward(_contiguous(logits), rate, exact_gradient)
+    logits = _contiguous(logits)
+    return _implementation(logits).forward(logits, rate, exact_gradient)  # type: ignore[no-any-return]
 
 
 @operator_with_cut.register_fake
@@ -100,15 +100,11 @@ operator_with_cut.register_autograd(_backward, setup_context=_save_for_backward)
 
 def _probabilities(logits: Tensor, rate: Tensor) -> Tensor:
     logits = _contiguous(logits)
-    if torch_native.serves(logits):
-        return torch_native.probabilities(logits, rate)
-    return torch_plain.probabilities(logits, rate)
+    return _implementation(logits).probabilities(logits, rate)  # type: ignore[no-any-return]
 
 
-def _forward(logits: Tensor, rate: Tensor, exact_gradient: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    if torch_native.serves(logits):
-        return torch_native.forward(logits, rate, exact_gradient)
-    return torch_plain.forward(logits, rate, exact_gradient)
+def _implementation(logits: Tensor) -> ModuleType:
+    return torch_native if torch_native.serves(logits) else torch_plain
 
 
 def _contiguous(tensor: Tensor) -> Tensor:

@@ -7,7 +7,9 @@ Shape suffixes: R the rows (every axis but the last), C classes, 1 and 2 an axis
 """
 
 import ctypes
+import os
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -28,21 +30,21 @@ def serves(logits: Tensor) -> bool:
     library = _library()
     if library is None or logits.dtype != torch.float32:
         return False
-    return logits.device.type == "cpu" or (logits.device.type == "cuda" and _has_cuda(library))
+    return logits.is_cpu or (logits.is_cuda and _has_cuda(library))
 
 
 def instructions(logits: Tensor) -> str:
     """What the library runs these logits on: "cuda", or the instructions of this CPU, as "avx512"."""
     library = _library()
     assert library is not None
-    return "cuda" if logits.device.type == "cuda" else library.labelset_cpu_path().decode()
+    return "cuda" if logits.is_cuda else library.labelset_cpu_path().decode()
 
 
 def probabilities(logits_RC: Tensor, rate: Tensor) -> Tensor:
     """The probabilities alone."""
     probabilities_RC = torch.empty_like(logits_RC)
     rates, rate_step = _rates(logits_RC, rate)
-    _call("r_softmax", logits_RC, rates, rate_step, *_shape(logits_RC), probabilities_RC)
+    _call("r_softmax", logits_RC, rates.data_ptr(), rate_step, *_shape(logits_RC), probabilities_RC.data_ptr())
     return probabilities_RC
 
 
@@ -57,9 +59,19 @@ def forward(logits_RC: Tensor, rate: Tensor, exact_gradient: bool) -> tuple[Tens
     cut_R1, shares_R2 = logits_RC.new_empty((*rows, 1)), logits_RC.new_empty((*rows, 2))
     anchors_R2 = logits_RC.new_empty((*rows, 2), dtype=torch.int64)
     rates, rate_step = _rates(logits_RC, rate)
-    results = probabilities_RC, cut_R1, anchors_R2, shares_R2
-    _call("r_softmax_forward", logits_RC, rates, rate_step, *_shape(logits_RC), exact_gradient, *results)
-    return results
+    _call(
+        "r_softmax_forward",
+        logits_RC,
+        rates.data_ptr(),
+        rate_step,
+        *_shape(logits_RC),
+        exact_gradient,
+        probabilities_RC.data_ptr(),
+        cut_R1.data_ptr(),
+        anchors_R2.data_ptr(),
+        shares_R2.data_ptr(),
+    )
+    return probabilities_RC, cut_R1, anchors_R2, shares_R2
 
 
 def backward(
@@ -72,8 +84,17 @@ def backward(
 ) -> Tensor:
     """The gradient of the logits from that of the probabilities."""
     logits_gradient_RC = torch.empty_like(logits_RC)
-    cut = cut_R1, anchors_R2, shares_R2
-    _call("r_softmax_backward", logits_RC, probabilities_RC, *cut, gradient_RC, *_shape(logits_RC), logits_gradient_RC)
+    _call(
+        "r_softmax_backward",
+        logits_RC,
+        probabilities_RC.data_ptr(),
+        cut_R1.data_ptr(),
+        anchors_R2.data_ptr(),
+        shares_R2.data_ptr(),
+        gradient_RC.data_ptr(),
+        *_shape(logits_RC),
+        logits_gradient_RC.data_ptr(),
+    )
     return logits_gradient_RC
 
 
@@ -82,8 +103,9 @@ def _rates(logits_RC: Tensor, rate: Tensor) -> tuple[Tensor, int]:
     rate = rate.to(device=logits_RC.device, dtype=torch.float64)
     if rate.ndim == 0:
         return rate, 0
+    rows = logits_RC.shape[:-1]
     # The library cannot see that there are fewer rates than rows: `expand` refuses them.
-    return rate.expand(logits_RC.shape[:-1]).contiguous(), 1
+    return (rate if rate.shape == rows else rate.expand(rows)).contiguous(), 1
 
 
 def _shape(logits_RC: Tensor) -> tuple[int, int]:
@@ -91,31 +113,46 @@ def _shape(logits_RC: Tensor) -> tuple[int, int]:
     return logits_RC.numel() // class_count, class_count
 
 
-def _call(name: str, logits: Tensor, *arguments: Tensor | int) -> None:
+def _call(name: str, logits: Tensor, *arguments: int) -> None:
     library = _library()
-    passed = [argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in arguments]
-    if logits.device.type == "cpu":
-        getattr(library, f"labelset_{name}")(logits.data_ptr(), *passed, torch.get_num_threads())
+    if logits.is_cpu:
+        getattr(library, "labelset_" + name)(logits.data_ptr(), *arguments, torch.get_num_threads())
         return
     with torch.cuda.device(logits.device):
         stream = torch.cuda.current_stream().cuda_stream
-        code = getattr(library, f"labelset_cuda_{name}")(logits.data_ptr(), _FLOAT32, *passed, stream)
+        code = getattr(library, "labelset_cuda_" + name)(logits.data_ptr(), _FLOAT32, *arguments, stream)
     if code != 0:
         raise RuntimeError(f"labelset_cuda_{name} must return 0, got CUDA error {code}")
 
 
 @cache
 def _library() -> ctypes.CDLL | None:
+    """Load it once in a process. A library that we built and that does not load is done without.
+
+    Raises:
+        LibraryNotFound: the environment names a file that does not exist.
+        LibraryUnusable: the environment names a file that does not load.
+    """
     path = native.library_path()
     if path is None:
         return None
-    library = ctypes.CDLL(str(path))
+    try:
+        return _load(path)
+    except (OSError, AttributeError) as error:  # of the loader, and of ctypes where a function is missing
+        if os.environ.get(native.ENVIRONMENT_VARIABLE):
+            rule = f"{native.ENVIRONMENT_VARIABLE} must name a library that loads here"
+            raise native.LibraryUnusable(f"{rule}: {error}") from error
+        return None
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(path.resolve()))  # the loader would look for a bare name among the system's libraries
     library.labelset_cpu_path.restype = ctypes.c_char_p
     for name, arguments in _ARGUMENTS.items():
-        function = getattr(library, f"labelset_{name}")
+        function = getattr(library, "labelset_" + name)
         function.argtypes, function.restype = arguments, None
         if _has_cuda(library):
-            function = getattr(library, f"labelset_cuda_{name}")
+            function = getattr(library, "labelset_cuda_" + name)
             function.argtypes, function.restype = [arguments[0], _INT, *arguments[1:-1], _POINTER], _INT
     return library
 

@@ -109,7 +109,9 @@ def r_softmax_count(logits: Tensor, label_count: int | Tensor, gradient: Gradien
             raise ValueError(f"label count must be at least 0, got {least}")
         none_is_empty = least > 0
     unmasked = _count_unmasked(logits)
-    probabilities = _apply(logits, (unmasked - counts).clamp(min=0) / unmasked.clamp(min=1), gradient)
+    wanted_zeros = (unmasked - counts).clamp(min=0)
+    some = unmasked.clamp(min=1) if isinstance(unmasked, Tensor) else unmasked
+    probabilities = _apply(logits, wanted_zeros / some, gradient)
     # A product, not a selection: a row of NaN stays NaN at k = 0.
     return probabilities if none_is_empty else probabilities * (counts > 0).to(logits.dtype).unsqueeze(-1)
 
@@ -176,12 +178,12 @@ def _apply(logits: Tensor, rate: Tensor, gradient: Gradient) -> Tensor:
     return rounded + (round_to(logits.dtype, probabilities, probabilities != 0) - rounded).detach()
 
 
-def _count_unmasked(logits: Tensor) -> Tensor:
-    """The number of unmasked classes, of each row or of all."""
+def _count_unmasked(logits: Tensor) -> int | Tensor:
+    """The number of unmasked classes of each row, or of all; an `int` where no class is masked."""
     # To count takes a CPU longer than a softmax; to find the lowest logit, a tenth of one.
-    shortcut = logits.device.type == "cpu" and torch_kernel.is_eager(logits) and logits.numel() > 0
-    if shortcut and logits.detach().amin() > -torch.inf:
-        return torch.tensor(logits.shape[-1])
+    shortcut = logits.is_cpu and torch_kernel.is_eager(logits) and logits.numel() > 0
+    if shortcut and logits.detach().amin().item() > -torch.inf:
+        return logits.shape[-1]
     # Not dim=-1: in a graph, onnxruntime 1.31 reduces an empty batch to the wrong shape along a negative axis.
     return (logits != -torch.inf).sum(dim=logits.ndim - 1)
 
