@@ -37,7 +37,7 @@ LOGITS_PER_CELL = 400_000
 MIN_ROUNDS, MAX_ROUNDS = 3, 50
 CALLS_PER_TURN, SECONDS_PER_TURN = 10, 0.005
 # The workers of onnxruntime and of OpenMP await more work spinning, up to 25 ms, on cores that the next turn needs.
-SPINNING_SECONDS = 0.03
+SPINNING_SECONDS = 0.04
 Record = dict[str, Any]
 
 
