@@ -1,5 +1,6 @@
 // Compares the library's row kernels with an obvious reference, on rows made to break them. A mismatch ends it with a
-// line by which that case can be repeated alone; so does what a sanitizer reports, and the touch of a forbidden page.
+// line by which that case can be repeated alone; so does what a sanitizer reports, the touch of a forbidden page, and a
+// row without an end.
 #include <signal.h>
 #include <unistd.h>
 
@@ -45,7 +46,8 @@ void write_error(const char* text) {
 void write_current_case() { write_error(current_case); }
 
 void die_of_signal(int signal_number) {
-    write_error("fuzz_rows: memory was touched that must not be\n");
+    write_error(signal_number == SIGALRM ? "fuzz_rows: the library must come to an end within a minute\n"
+                                         : "fuzz_rows: memory was touched that must not be\n");
     write_current_case();
     _exit(128 + signal_number);
 }
@@ -57,6 +59,7 @@ void check(fuzz::Case& tried, const std::string& path, uint64_t seed, int64_t in
                   static_cast<long long>(tried.row_count()), static_cast<long long>(tried.class_count()), path.c_str(),
                   path.c_str(), static_cast<unsigned long long>(seed), static_cast<long long>(index));
     labelset_set_cpu_path(path.c_str());
+    alarm(60);
     const std::string error = tried.error();
     if (error.empty()) return;
     write_error(("fuzz_rows: " + error + "\n").c_str());
@@ -147,7 +150,7 @@ Options parse(int argument_count, char** arguments) {
 int main(int argument_count, char** arguments) {
     const Options options = parse(argument_count, arguments);
     if (__sanitizer_set_death_callback != nullptr) __sanitizer_set_death_callback(write_current_case);
-    for (const int signal_number : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT}) signal(signal_number, die_of_signal);
+    for (const int signal_number : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGALRM}) signal(signal_number, die_of_signal);
     run(options);
     for (const std::string& path : options.paths) std::printf("path %s agrees with the reference\n", path.c_str());
 }

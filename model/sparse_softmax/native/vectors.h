@@ -1,0 +1,91 @@
+// Loops over a row, a vector at a time, and what every row kernel needs to know of float32.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#define LABELSET_INLINE inline __attribute__((always_inline))
+
+namespace labelset {
+
+constexpr float kInfinity = __builtin_inff();
+constexpr float kLargest = 3.40282347e38f;
+constexpr float kSmallestNormal = 1.17549435e-38f;
+
+// How far a vector store may reach beyond the values that it is meant for; buffers have this much room at their end.
+constexpr int64_t kMargin = 64;
+
+inline uint32_t as_bits(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+inline float as_float(uint32_t bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+// log2 of a normal number, to two digits.
+inline float rough_log2(float value) {
+    const uint32_t bits = as_bits(value);
+    const float mantissa = as_float((bits & 0x007FFFFF) | 0x3F800000);
+    return static_cast<float>(static_cast<int>(bits >> 23) - 127) + (mantissa - 1) * (1.3465f - 0.3465f * (mantissa - 1));
+}
+
+// Call `visit(vector, offset)` over the row; lanes beyond its end are `rest`.
+template <class S, class Visit>
+LABELSET_INLINE void for_each_vector(const float* row, int64_t count, float rest, const Visit& visit) {
+    int64_t i = 0;
+    for (; i + S::kLanes <= count; i += S::kLanes) visit(S::load(row + i), i);
+    if (i < count) visit(S::load_first(row + i, static_cast<int>(count - i), S::all(rest)), i);
+}
+
+// to[i] = change(from[i]), a vector at a time; lanes beyond the end are given as -inf and not written.
+template <class S, class Change>
+LABELSET_INLINE void map_vectors(const float* from, int64_t count, float* to, const Change& change) {
+    int64_t i = 0;
+    for (; i + S::kLanes <= count; i += S::kLanes) S::store(to + i, change(S::load(from + i)));
+    if (i < count) {
+        const int rest = static_cast<int>(count - i);
+        S::store_first(to + i, rest, change(S::load_first(from + i, rest, S::all(-kInfinity))));
+    }
+}
+
+template <class S>
+LABELSET_INLINE void fill(float* to, int64_t count, float value) {
+    const auto v = S::all(value);
+    int64_t i = 0;
+    for (; i + S::kLanes <= count; i += S::kLanes) S::store(to + i, v);
+    if (i < count) S::store_first(to + i, static_cast<int>(count - i), v);
+}
+
+// Append the values of a row that `choose(vector)` masks; returns how many. `to` may be `row` itself.
+template <class S, class Choose>
+LABELSET_INLINE int64_t collect(const float* row, int64_t count, float* to, const Choose& choose) {
+    float* end = to;
+    int64_t i = 0;
+    for (; i + S::kLanes <= count; i += S::kLanes) {
+        const auto v = S::load(row + i);
+        const auto mask = choose(v);
+        S::compress(end, mask, v);
+        end += S::count(mask);
+    }
+    if (i < count) {
+        const int rest = static_cast<int>(count - i);
+        const auto v = S::load_first(row + i, rest, S::all(-kInfinity));
+        const auto mask = S::both(choose(v), S::first(rest));
+        S::compress(end, mask, v);
+        end += S::count(mask);
+    }
+    return end - to;
+}
+
+// -inf behind the last value of a buffer, up to the end of its last vector.
+template <class S>
+LABELSET_INLINE void pad(float* values, int64_t count) {
+    S::store(values + count, S::all(-kInfinity));
+}
+
+}  // namespace labelset
