@@ -85,17 +85,19 @@ class Session:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        # The compiled kernel, or the function that every graph carries.
-        self.r_softmax = native.implementation()
         native.register(options)
         providers = _providers(device)
         try:
             self._session = ort.InferenceSession(str(bundle.file(GRAPH)), options, providers=providers)
         except Exception as error:  # the runtime raises a dozen types of its own, and Fail derives from Exception
             raise GraphMismatch(f"{GRAPH} cannot be loaded by onnxruntime {ort.__version__}: {error}") from error
-        self.device: str = "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
+        self.device: Literal["cpu", "cuda"] = (
+            "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
+        )
         if device == "cuda" and self.device != "cuda":  # the runtime falls back to the CPU without an error
             raise DeviceUnavailable("device must be usable, got 'cuda': onnxruntime could not load its CUDA libraries")
+        # The compiled kernel, or the function that every graph carries.
+        self.r_softmax = native.implementation(self.device)
         self.class_count = len(bundle.manifest.labels)
         _check_graph(self._session, bundle)
 

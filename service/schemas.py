@@ -119,7 +119,7 @@ class SoftmaxImplementation(BaseModel):
     kind: Literal["native", "function"] = Field(
         description="The compiled kernel, or the function in the model's own file."
     )
-    instructions: str | None = Field(description="What the kernel runs on: avx512, avx2, neon or portable.")
+    instructions: str | None = Field(description="What the kernel runs on: cuda, avx512, avx2, neon or portable.")
     reason: str | None = Field(description="Why the kernel is not used.")
 
 

@@ -34,7 +34,7 @@ class Implementation:
 
     Attributes:
         kind: The compiled kernel, or the function in the model's own file.
-        instructions: What the kernel's rows run on: `avx512`, `avx2`, `neon` or `portable`; None without the kernel.
+        instructions: What the kernel runs on: `cuda`, `avx512`, `avx2`, `neon` or `portable`; None without the kernel.
         reason: Why the kernel is not used; None where it is.
     """
 
@@ -63,8 +63,11 @@ def library_path() -> Path | None:
     return _BUILT_LIBRARY if _BUILT_LIBRARY.is_file() else None
 
 
-def implementation() -> Implementation:
+def implementation(device: Literal["cpu", "cuda"] = "cpu") -> Implementation:
     """What `register` gives to a session here. A library that we built and that does not load is done without.
+
+    Args:
+        device: Where the session computes. A library without CUDA kernels serves a session on CUDA from the CPU.
 
     Raises:
         LibraryNotFound: the environment names a file that does not exist.
@@ -77,7 +80,7 @@ def implementation() -> Implementation:
         return Implementation("function", reason=reason)
     path = path.resolve()  # the loader would look for a bare name among the system's libraries
     try:
-        return Implementation("native", instructions=_load(path))
+        return Implementation("native", instructions=_load(path, device))
     except Exception as error:  # OSError of the loader, AttributeError of ctypes, a dozen types of the runtime's own
         # The reason goes to callers of the service, whom the machine's folders do not concern.
         reason = f"{path.name} does not load: {error}".replace(str(path), path.name)
@@ -103,7 +106,7 @@ def register(session_options: "SessionOptions") -> bool:
     return True
 
 
-def _load(path: Path) -> str:
+def _load(path: Path, device: str) -> str:
     """Load the library and let this onnxruntime register it, on options that nobody uses; gives its instructions."""
     from onnxruntime import SessionOptions  # not at the top: training asks for the path alone
 
@@ -111,4 +114,4 @@ def _load(path: Path) -> str:
     library.labelset_cpu_path.restype = ctypes.c_char_p
     instructions: bytes = library.labelset_cpu_path()
     SessionOptions().register_custom_ops_library(str(path))
-    return instructions.decode()
+    return "cuda" if device == "cuda" and hasattr(library, "labelset_cuda_r_softmax") else instructions.decode()

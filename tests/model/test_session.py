@@ -105,7 +105,7 @@ def test_cuda_where_there_is_none_is_refused(trained_text):
 
 
 def test_a_session_says_what_computes_r_softmax(session):
-    assert session.r_softmax == native.implementation()
+    assert session.r_softmax == native.implementation(session.device)
 
 
 def test_the_kernel_and_the_function_choose_the_same_labels(monkeypatch, trained_text, session, feed):

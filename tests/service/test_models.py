@@ -24,7 +24,7 @@ def test_a_model_tells_all_that_its_bundle_says(client, bundles, model_names):
         assert model["digest"] == hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
         assert model["provenance"]["data_set"]
         assert model["device"] in {"cpu", "cuda"}
-        assert model["r_softmax"] == dataclasses.asdict(native.implementation())
+        assert model["r_softmax"] == dataclasses.asdict(native.implementation(model["device"]))
         assert client.get(f"/models/{name}?version=1").json() == model
 
 

@@ -1,5 +1,6 @@
 """The compiled op inside onnxruntime: what it refuses, and that sessions and threads do not disturb each other."""
 
+import ctypes
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -87,7 +88,9 @@ def test_a_wrong_shape_is_an_error_of_run_with_its_value(open_session, logits_sh
 
 
 @pytest.mark.parametrize("types", [(DOUBLE, DOUBLE), (HALF, DOUBLE), (FLOAT, FLOAT), (FLOAT, onnx.TensorProto.INT64)])
-def test_a_wrong_type_is_an_error_of_the_session(open_session, types):
+def test_a_wrong_type_is_an_error_of_the_session(open_session, native_library, types):
+    if HALF in types and hasattr(ctypes.CDLL(str(native_library)), "labelset_cuda_r_softmax"):
+        pytest.skip("this library has the CUDA kernels, which take float16; on the CPU the runtime then casts it")
     with pytest.raises(Exception, match="RSoftmax"):
         open_session(model_of(types=types))
 
