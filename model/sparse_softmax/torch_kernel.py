@@ -1,7 +1,7 @@
 """r-softmax as torch knows it: an autograd function, and registered operators for whatever is not plain eager mode.
 
-Float32 rows go to the compiled library where there is one, all others to plain torch operations. The arguments are
-trusted here; `torch_op` checks them.
+Rows that the compiled library knows go to it where there is one, all others to plain torch operations. The arguments
+are trusted here: `torch_op` checks them, and brings half precision to float32.
 """
 
 from types import ModuleType

@@ -1,4 +1,6 @@
-"""r-softmax by the compiled library, for float32 rows: called through ctypes, so that nothing is built against torch.
+"""r-softmax by the compiled library, for float32 rows, and float16 ones on a CUDA device.
+
+It is called through ctypes: nothing is built against torch.
 
 The functions are those of `native/labelset.h`. A library with CUDA kernels has each of them a second time, as
 `labelset_cuda_...`: with `is_half` after the logits, a stream in place of the number of threads, and an error code.
@@ -22,15 +24,16 @@ _ARGUMENTS = {
     "r_softmax_forward": [_POINTER, _POINTER, _INT64, _INT64, _INT64, _INT, *[_POINTER] * 4, _INT],
     "r_softmax_backward": [*[_POINTER] * 6, _INT64, _INT64, _POINTER, _INT],
 }
-_FLOAT32 = 0  # is_half
 
 
 def serves(logits: Tensor) -> bool:
     """Whether there is a library, and it computes this type on this device."""
     library = _library()
-    if library is None or logits.dtype != torch.float32:
+    if library is None:
         return False
-    return logits.is_cpu or (logits.is_cuda and _has_cuda(library))
+    if logits.is_cuda:
+        return logits.dtype in (torch.float32, torch.float16) and _has_cuda(library)
+    return logits.dtype == torch.float32 and logits.is_cpu
 
 
 def instructions(logits: Tensor) -> str:
@@ -56,7 +59,8 @@ def forward(logits_RC: Tensor, rate: Tensor, exact_gradient: bool) -> tuple[Tens
     """
     rows = logits_RC.shape[:-1]
     probabilities_RC = torch.empty_like(logits_RC)
-    cut_R1, shares_R2 = logits_RC.new_empty((*rows, 1)), logits_RC.new_empty((*rows, 2))
+    cut_R1 = logits_RC.new_empty((*rows, 1), dtype=torch.float32)
+    shares_R2 = logits_RC.new_empty((*rows, 2), dtype=torch.float32)
     anchors_R2 = logits_RC.new_empty((*rows, 2), dtype=torch.int64)
     rates, rate_step = _rates(logits_RC, rate)
     _call(
@@ -119,8 +123,8 @@ def _call(name: str, logits: Tensor, *arguments: int) -> None:
         getattr(library, "labelset_" + name)(logits.data_ptr(), *arguments, torch.get_num_threads())
         return
     with torch.cuda.device(logits.device):
-        stream = torch.cuda.current_stream().cuda_stream
-        code = getattr(library, "labelset_cuda_" + name)(logits.data_ptr(), _FLOAT32, *arguments, stream)
+        is_half, stream = logits.dtype == torch.float16, torch.cuda.current_stream().cuda_stream
+        code = getattr(library, "labelset_cuda_" + name)(logits.data_ptr(), is_half, *arguments, stream)
     if code != 0:
         raise RuntimeError(f"labelset_cuda_{name} must return 0, got CUDA error {code}")
 

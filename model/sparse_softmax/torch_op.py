@@ -168,7 +168,9 @@ def _weigh(logits: Tensor, weights: Tensor) -> Tensor:
 def _apply(logits: Tensor, rate: Tensor, gradient: Gradient) -> Tensor:
     if gradient not in ("constant_t", "exact"):
         raise ValueError(f'gradient must be "constant_t" or "exact", got {gradient!r}')
-    scores = logits.to(computed_in(logits.dtype))
+    # Only the library's CUDA kernels read half precision themselves, and a graph knows nothing of them.
+    as_it_is = logits.dtype == torch.float16 and torch_kernel.is_eager(logits) and torch_native.serves(logits)
+    scores = logits if as_it_is else logits.to(computed_in(logits.dtype))
     probabilities = torch_kernel.r_softmax(scores, rate, gradient == "exact")
     if probabilities.dtype == logits.dtype:
         return probabilities
