@@ -45,7 +45,7 @@ struct ShapeText {
         for (size_t axis = 0; axis < shape.rank && length < sizeof(text) - 1; ++axis)
             length += static_cast<size_t>(std::snprintf(text + length, sizeof(text) - length, "%s%" PRId64,
                                                         axis == 0 ? "" : ", ", shape.sizes[axis]));
-        if (length < sizeof(text) - 1) text[length] = ']', text[length + 1] = '\0';
+        if (length < sizeof(text) - 1) std::snprintf(text + length, sizeof(text) - length, "]");
     }
 };
 
@@ -159,9 +159,13 @@ OrtStatus* compute(const OrtApi& api, OrtKernelContext* context) {
     RETURN_IF_ERROR(api.GetTensorMutableData(const_cast<OrtValue*>(rate), &rate_data));
     RETURN_IF_ERROR(api.GetTensorMutableData(probabilities, &probabilities_data));
 
-    Rows rows{static_cast<const float*>(logits_data), static_cast<const double*>(rate_data),
-              rate_count == 1 ? 0 : 1,                row_count,
-              logits_shape.sizes[class_axis],         static_cast<float*>(probabilities_data)};
+    Rows rows{};
+    rows.logits = static_cast<const float*>(logits_data);
+    rows.rates = static_cast<const double*>(rate_data);
+    rows.rate_step = rate_count == 1 ? 0 : 1;
+    rows.row_count = row_count;
+    rows.class_count = logits_shape.sizes[class_axis];
+    rows.probabilities = static_cast<float*>(probabilities_data);
     return compute_rows(api, context, rows);
 }
 
