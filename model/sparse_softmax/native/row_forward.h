@@ -16,6 +16,10 @@ namespace labelset {
 constexpr int kFew = 12;
 // More candidates than this are not few.
 constexpr int kCandidates = 128;
+// From this length on, a row is looked at in blocks.
+constexpr int64_t kLong = 16 * kBlock;
+// So many logits ahead is memory asked for while a short row is computed: the next row is on its way by then.
+constexpr int64_t kAhead = 1024;
 // So many entries tell where the cut of a row should be.
 constexpr int kSample = 32;
 
@@ -194,7 +198,13 @@ class Row {
         const auto clear_rest = [&](int64_t i) {
             S::store_first(probabilities_ + i, static_cast<int>(class_count_ - i), zero);
         };
-        maxima.add(logits_, class_count_, clear, clear_rest);
+        const int64_t blocks = class_count_ < kLong ? 0 : class_count_ / kBlock;
+        float* block_maxima = nullptr;
+        if (blocks > 0) {
+            block_maxima = scratch(2 * (class_count_ + kMargin));
+            maxima.add_blocks(logits_, blocks, block_maxima, clear);
+        }
+        maxima.add(logits_, blocks * kBlock, class_count_, clear, clear_rest);
         highest_ = S::highest(maxima.by_lane());
         if (maxima.special()) {
             int64_t unmasked;
@@ -210,7 +220,7 @@ class Row {
             threshold = at_ranks<S>(columns, kColumns, rank, rank).lower;
         }
         Candidates candidates;
-        if (!find_candidates(threshold, candidates)) return choose_among_many(position);
+        if (!find_candidates(threshold, block_maxima, blocks, candidates)) return choose_among_many(position);
         pad<S>(candidates.values, candidates.count);
         Neighbours found{highest_, highest_};
         if (rank > 1) found = at_ranks<S>(candidates.values, candidates.count, rank, rank - 1);
@@ -244,23 +254,40 @@ class Row {
         map(candidates, [&](Floats v) { return S::mul(v, scale); });
     }
 
-    bool find_candidates(float threshold, Candidates& candidates) const {
+    bool find_candidates(float threshold, const float* block_maxima, int64_t blocks, Candidates& candidates) const {
         const Floats at_least = S::all(threshold);
-        int64_t i = 0;
-        for (; i + 4 * S::kLanes <= class_count_; i += 4 * S::kLanes) {
+        for (int64_t block = 0; block < blocks; ++block) {
+            if (S::bits(S::at_least(S::load(block_maxima + block * S::kLanes), at_least)) == 0) continue;
+            const int64_t first = block * kBlock;
+            if (!find_candidates(at_least, first, first + kBlock, candidates)) return false;
+        }
+        return find_candidates(at_least, blocks * kBlock, class_count_, candidates);
+    }
+
+    bool find_candidates(Floats at_least, int64_t first, int64_t last, Candidates& candidates) const {
+        int64_t i = first;
+        for (; i + 4 * S::kLanes <= last; i += 4 * S::kLanes) {
             uint64_t reached = 0;
             for (int part = 0; part < 4; ++part) {
                 const uint64_t bits = S::bits(S::at_least(S::load(logits_ + i + part * S::kLanes), at_least));
                 reached |= bits << (part * S::kLanes);
+                if (class_count_ < kLong) ask_for_next_row(i + part * S::kLanes);
             }
             if (reached != 0 && !append(reached, i, candidates)) return false;
         }
-        for (; i < class_count_; i += S::kLanes) {
-            const int count = static_cast<int>(class_count_ - i < S::kLanes ? class_count_ - i : S::kLanes);
+        for (; i < last; i += S::kLanes) {
+            const int count = static_cast<int>(last - i < S::kLanes ? last - i : S::kLanes);
             const uint64_t reached = S::bits(S::at_least(load_some(logits_ + i, count), at_least));
+            if (class_count_ < kLong) ask_for_next_row(i);
             if (reached != 0 && !append(reached, i, candidates)) return false;
         }
         return true;
+    }
+
+    LABELSET_INLINE void ask_for_next_row(int64_t i) const {
+        const int64_t ahead = i + (class_count_ > kAhead ? class_count_ : kAhead);
+        __builtin_prefetch(logits_ + ahead, 0);
+        __builtin_prefetch(probabilities_ + ahead, 1);
     }
 
     bool append(uint64_t reached, int64_t first, Candidates& candidates) const {
@@ -314,7 +341,7 @@ class Row {
             above_low = S::count_if(above_low, S::above(v, low));
             above_high = S::count_if(above_high, S::above(v, high));
         };
-        maxima.add(logits_, class_count_, count, [&](int64_t i) {
+        maxima.add(logits_, 0, class_count_, count, [&](int64_t i) {
             count(S::load_first(logits_ + i, static_cast<int>(class_count_ - i), S::all(-kInfinity)), i);
         });
         bracket.above_low = S::total(above_low);
@@ -396,7 +423,7 @@ class Row {
         Maxima<S> maxima;
         Floats smallest = S::all(kLargest);
         const auto take = [&](Floats v, int64_t) { smallest = S::min(smallest, v); };
-        maxima.add(logits_, class_count_, take, [&](int64_t i) {
+        maxima.add(logits_, 0, class_count_, take, [&](int64_t i) {
             take(S::load_first(logits_ + i, static_cast<int>(class_count_ - i), S::all(kLargest)), i);
         });
         highest_ = S::highest(maxima.by_lane());

@@ -14,6 +14,8 @@ struct Neighbours {
 
 // So many columns does a scan divide a row into, whatever the vector.
 constexpr int kColumns = 16;
+// Of a long row, so many entries share maxima: where these do not reach a threshold they need no second look.
+constexpr int64_t kBlock = 256;
 // The search ends by ranking so many values against each other.
 constexpr int kRankable = 32;
 
@@ -23,8 +25,8 @@ class Maxima {
    public:
     // `also(vector, offset)` sees every whole vector; `rest(offset)` the values of the last one where it is not whole.
     template <class Also, class Rest>
-    LABELSET_INLINE void add(const float* row, int64_t count, const Also& also, const Rest& rest) {
-        int64_t i = 0;
+    LABELSET_INLINE void add(const float* row, int64_t first, int64_t count, const Also& also, const Rest& rest) {
+        int64_t i = first;
         for (; i + 4 * S::kLanes <= count; i += 4 * S::kLanes) {
             for (int part = 0; part < 4; ++part) {
                 const auto v = S::load(row + i + part * S::kLanes);
@@ -40,6 +42,26 @@ class Maxima {
         if (i < count) {
             take(3, S::load_first(row + i, static_cast<int>(count - i), S::all(-kLargest)));
             rest(i);
+        }
+    }
+
+    // As `add`, for whole blocks: also stores the maxima of every block, kLanes for each.
+    template <class Also>
+    LABELSET_INLINE void add_blocks(const float* row, int64_t block_count, float* block_maxima, const Also& also) {
+        for (int64_t block = 0; block < block_count; ++block, row += kBlock, block_maxima += S::kLanes) {
+            Maxima inside;
+            for (int64_t i = 0; i < kBlock; i += 4 * S::kLanes) {
+                for (int part = 0; part < 4; ++part) {
+                    const auto v = S::load(row + i + part * S::kLanes);
+                    inside.take(part, v);
+                    also(v, block * kBlock + i + part * S::kLanes);
+                }
+            }
+            S::store(block_maxima, inside.by_lane());
+            for (int part = 0; part < 4; ++part) {
+                highest_[part] = S::max(highest_[part], inside.highest_[part]);
+                zeros_[part] = S::add(zeros_[part], inside.zeros_[part]);
+            }
         }
     }
 
@@ -75,14 +97,30 @@ class Maxima {
 
 // The values of two ranks among few, by comparing each with each. `values` has -inf behind its last one (`pad`).
 template <class S>
-Neighbours at_ranks(const float* values, int count, int lower_rank, int upper_rank) {
-    auto lower = S::all(kInfinity), upper = S::all(kInfinity);
-    for (int base = 0; base < count; base += S::kLanes) {
+LABELSET_INLINE Neighbours at_ranks(const float* values, int count, int lower_rank, int upper_rank) {
+    const auto infinity = S::all(kInfinity);
+    auto lower = infinity, upper = infinity;
+    const auto take = [&](typename S::Floats v, typename S::Counts above) {
+        lower = S::min(lower, S::select(S::below(above, lower_rank), v, infinity));
+        upper = S::min(upper, S::select(S::below(above, upper_rank), v, infinity));
+    };
+    int base = 0;
+    for (; base + S::kLanes < count; base += 2 * S::kLanes) {
+        const auto first = S::load(values + base), second = S::load(values + base + S::kLanes);
+        auto above_first = S::no_counts(), above_second = S::no_counts();
+        for (int i = 0; i < count; ++i) {
+            const auto other = S::all(values[i]);
+            above_first = S::count_if(above_first, S::above(other, first));
+            above_second = S::count_if(above_second, S::above(other, second));
+        }
+        take(first, above_first);
+        take(second, above_second);
+    }
+    if (base < count) {
         const auto v = S::load(values + base);
         auto above = S::no_counts();
         for (int i = 0; i < count; ++i) above = S::count_if(above, S::above(S::all(values[i]), v));
-        lower = S::min(lower, S::select(S::below(above, lower_rank), v, S::all(kInfinity)));
-        upper = S::min(upper, S::select(S::below(above, upper_rank), v, S::all(kInfinity)));
+        take(v, above);
     }
     return {S::lowest(lower), S::lowest(upper)};
 }
