@@ -211,7 +211,7 @@ private:
         for (int i = 0; i < size; ++i) gradient.push_back(trials_.normal());
         Outputs outputs{{}, {}, Floats(size_t(size), -7.0f), Floats(size_t(size), -7.0f)};
         const int64_t block_floats =
-            std::max<int64_t>(shared_floats(size / kWidth, kWidth, chosen.threads, team_size), capacity) + 1;
+            std::max<int64_t>(shared_floats(size / kWidth, kWidth, chosen.threads, team_size), capacity);
         std::vector<Floats> shared(size_t(chosen.blocks), Floats(size_t(block_floats)));
         emulation.run([&](EmulatedTeam& team) {
             const Pieces<const float, kWidth> logits(trial.logits.data(), size, team);

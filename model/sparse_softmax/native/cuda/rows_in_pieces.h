@@ -22,9 +22,9 @@ LABELSET_DEVICE float to_float(__half value) { return __half2float(value); }
 LABELSET_DEVICE void round_into(__half& rounded, float value) { rounded = __float2half_rn(value); }
 #endif
 
-// Moved by one instruction.
+// Moved by one instruction of up to 16 bytes.
 template <class T, int kWidth>
-struct alignas(sizeof(T) * kWidth) Piece {
+struct alignas(sizeof(T) * kWidth < 16 ? sizeof(T) * kWidth : 16) Piece {
     T elements[kWidth];
 };
 
