@@ -117,10 +117,10 @@ private:
 
     void fill(Trial& trial) {
         Floats& logits = trial.logits;
-        const int kind = between(0, 10);
+        const int kind = between(0, 11);
         const float scale = std::exp(3 * normal());
-        const int distinct = between(1, 9);
-        float step = normal();
+        const int distinct = between(1, 9), period = between(2, 12);
+        float step = 3 * normal();
         for (size_t i = 0; i < logits.size(); ++i) {
             switch (kind) {
                 case 0: trial.name = "normal", logits[i] = scale * normal(); break;
@@ -136,6 +136,8 @@ private:
                     if (chance(70)) step = std::nextafter(step, chance(50) ? kInfinity : -kInfinity);
                     logits[i] = step;
                     break;
+                // What a strided sample sees may be nothing like the rest.
+                case 10: trial.name = "periodic", logits[i] = normal() + (int(i) % period == 0 ? step : 0.0f); break;
                 case 9: trial.name = "all sizes", logits[i] = std::ldexp(normal(), between(-140, 120)); break;
                 default: trial.name = "peaks", logits[i] = normal() + (chance(2) ? 20.0f : 0.0f); break;
             }
