@@ -20,8 +20,6 @@ constexpr int kCandidates = 128;
 constexpr int64_t kLong = 16 * kBlock;
 // So many logits ahead is memory asked for while a short row is computed: the next row is on its way by then.
 constexpr int64_t kAhead = 1024;
-// So many entries tell where the cut of a row should be.
-constexpr int kSample = 32;
 
 // Where the cut lies among the unmasked entries, ascending (SPEC 1.3).
 struct Position {
@@ -78,8 +76,14 @@ class Masses {
         return kept;
     }
 
-    // 1 / the sum of all masses so far.
-    Floats scale() const { return S::all(1.0f / S::sum(sum_)); }
+    // Thousands of float32 terms may add up, not millions: the sum so far goes to one in double.
+    void settle() {
+        total_ += S::sum(sum_);
+        sum_ = S::all(0);
+    }
+
+    // 1 / the sum of all masses, once it is settled.
+    Floats scale() const { return S::all(static_cast<float>(1 / total_)); }
 
    private:
     // A power of two that brings the weight of the maximum to about 1: no sum of weights leaves the type.
@@ -90,6 +94,7 @@ class Masses {
 
     Floats cut_, highest_, unit_;
     Floats sum_ = S::all(0);
+    double total_ = 0;
 };
 
 // The share of a mass, which a survivor sees as at least the smallest normal number (SPEC 1.4).
@@ -166,6 +171,7 @@ class Row {
         } else {
             Masses<S> masses(cut);
             a = masses.of(first), b = masses.of(second);
+            masses.settle();
             scale = masses.scale();
         }
         store_some(probabilities_, two ? S::kLanes : count, probability<S>(a, scale));
@@ -220,8 +226,8 @@ class Row {
             threshold = at_ranks<S>(columns, kColumns, rank, rank).lower;
         }
         Candidates candidates;
-        if (!find_candidates(threshold, block_maxima, blocks, candidates)) return choose_among_many(position);
-        pad<S>(candidates.values, candidates.count);
+        if (!find_candidates(threshold, block_maxima, blocks, candidates)) return choose_from_all(position);
+        pad_with<S>(candidates.values, candidates.count, -kInfinity);
         Neighbours found{highest_, highest_};
         if (rank > 1) found = at_ranks<S>(candidates.values, candidates.count, rank, rank - 1);
         const Cut cut = cut_between(found, highest_, position.fraction);
@@ -230,6 +236,7 @@ class Row {
         } else {
             Masses<S> masses(cut);
             map(candidates, [&](Floats v) { return masses.of(v); });
+            masses.settle();
             const Floats scale = masses.scale();
             map(candidates, [&](Floats v) { return probability<S>(v, scale); });
         }
@@ -301,121 +308,178 @@ class Row {
         return true;
     }
 
-    // Any cut.
+    // Any cut. A sample tells a threshold below it; what reaches the threshold is collected, and the row is not read again
+    // until its probabilities are written.
     Cut forward_many(double rate, Position position) {
         if (position.rank == class_count_ && position.fraction == 0) return forward_all(rate);  // r = 0
-        Bracket bracket = sample(position.rank);
-        Maxima<S> maxima;
-        bracket_row(bracket, maxima);
-        highest_ = S::highest(maxima.by_lane());
-        if (!maxima.special()) return choose_among_many(position, bracket);
+        float* collected = scratch(2 * (class_count_ + kMargin));
+        // A first threshold misleads in one row of thirty, another one hardly ever.
+        for (double spread = 1.75; spread < 8; spread *= 2) {
+            const Band sampled = sample(position.rank, spread, collected);
+            float lowest;
+            const int64_t count = collect_from(sampled.low, collected, lowest);
+            Bracket bracket{sampled.low, sampled.high, count, 0};
+            // All that is not finite shows: -inf as the lowest entry, the rest among the collected.
+            if (look_at_collected(collected, count, bracket) || lowest == -kInfinity) return forward_special(rate);
+            if (count >= position.rank) return choose(position, collected, bracket);
+        }
+        return choose_from_all(position);
+    }
+
+    // As many, with masked classes, or spoiled.
+    Cut forward_special(double rate) {
         int64_t unmasked;
         if (!count_unmasked(unmasked)) return all_nan();
         if (unmasked == 0) return all_masked();
-        return choose_among_many(position_of(rate, unmasked));
+        Maxima<S> maxima;
+        maxima.add(logits_, 0, class_count_, [](Floats, int64_t) {}, [](int64_t) {});
+        highest_ = S::highest(maxima.by_lane());
+        return choose_from_all(position_of(rate, unmasked));
     }
 
-    // Two thresholds, and how many entries are above each.
-    struct Bracket {
-        float low, high;
-        int64_t above_low, above_high;
-    };
-
-    // Thresholds between which the entry of this rank most likely lies.
-    Bracket sample(int64_t rank) const {
-        float values[kSample + kMargin];
-        const int64_t stride = class_count_ / kSample * S::kLanes;
-        for (int i = 0, from = 0; i < kSample; i += S::kLanes, from += stride) S::store(values + i, S::load(logits_ + from));
-        const double share = static_cast<double>(rank) / static_cast<double>(class_count_), expected = share * kSample;
-        const double scatter = 1.5 * __builtin_sqrt(expected * (1 - share));
-        const int low = static_cast<int>(expected + scatter + 1.5), high = static_cast<int>(expected - scatter + 0.5);
-        const Neighbours found = at_ranks<S>(values, kSample, low < kSample ? low : kSample, high > 1 ? high : 1);
-        // Above -inf: what is masked is never collected.
-        return {found.lower > -kLargest ? found.lower : -kLargest, found.upper > -kLargest ? found.upper : -kLargest, 0, 0};
-    }
-
-    void bracket_row(Bracket& bracket, Maxima<S>& maxima) const {
-        auto above_low = S::no_counts(), above_high = S::no_counts();
-        const Floats low = S::all(bracket.low), high = S::all(bracket.high);
-        const auto count = [&](Floats v, int64_t) {
-            above_low = S::count_if(above_low, S::above(v, low));
-            above_high = S::count_if(above_high, S::above(v, high));
-        };
-        maxima.add(logits_, 0, class_count_, count, [&](int64_t i) {
-            count(S::load_first(logits_ + i, static_cast<int>(class_count_ - i), S::all(-kInfinity)), i);
-        });
-        bracket.above_low = S::total(above_low);
-        bracket.above_high = S::total(above_high);
-    }
-
-    Cut choose_among_many(Position position) {
+    // Every entry that is not masked is collected: for the rare rows in which nothing better is known.
+    Cut choose_from_all(Position position) {
         if (position.rank == 1) return finish_tied({highest_, highest_, highest_, highest_, 0});
-        Bracket bracket = sample(position.rank);
-        Maxima<S> unused;
-        bracket_row(bracket, unused);
-        return choose_among_many(position, bracket);
-    }
-
-    Cut choose_among_many(Position position, const Bracket& bracket) {
         float* collected = scratch(2 * (class_count_ + kMargin));
-        float* buffer = collected + class_count_ + kMargin;
-        Band band = band_of(bracket, position.rank);
-        int64_t count = collect_from(band.low, collected);
-        if (count < position.rank) {  // the row is spread otherwise
-            band.low = bracket.above_low >= position.rank ? bracket.low : -kLargest;
-            count = collect_from(band.low, collected);
-        }
-        const Neighbours found = search(collected, count, position.rank, band, highest_, buffer);
-        const Cut cut = cut_between(found, highest_, position.fraction);
-        if (cut.value >= highest_) return finish_tied(cut);
-        if (4 * position.rank > 3 * class_count_) return weigh_in_place(cut);
-        return weigh_collected(cut, band.low, collected, count);
+        float lowest;
+        Bracket bracket{-kLargest, -kLargest, collect_from(-kLargest, collected, lowest), 0};
+        look_at_collected(collected, bracket.above_low, bracket);
+        return choose(position, collected, bracket);
     }
 
     struct Band {
         float low, high;
     };
 
+    // Two thresholds, and how many entries are above each; those that equal the low one count as above it.
+    struct Bracket {
+        float low, high;
+        int64_t above_low, above_high;
+    };
+
+    // Thresholds between which the entry of this rank most likely lies; `values` has room for the sample.
+    Band sample(int64_t rank, double spread, float* values) const {
+        const int64_t size = class_count_ < kLong ? 32 : class_count_ < 8 * kLong ? 64 : 1024;
+        const int64_t stride = class_count_ / size * S::kLanes;
+        for (int64_t i = 0, from = 0; i < size; i += S::kLanes, from += stride) S::store(values + i, S::load(logits_ + from));
+        const double share = static_cast<double>(rank) / static_cast<double>(class_count_);
+        const double expected = share * static_cast<double>(size), scatter = __builtin_sqrt(expected * (1 - share));
+        const int64_t low = static_cast<int64_t>(expected + spread * scatter + 1.5);
+        const int64_t high = static_cast<int64_t>(expected - 1.25 * scatter + 0.5);
+        const Neighbours found = of_sample(values, size, low < size ? low : size, high > 1 ? high : 1);
+        // Above -inf: what is masked is never collected.
+        return {low <= size && found.lower > -kLargest ? found.lower : -kLargest,
+                found.upper > -kLargest ? found.upper : -kLargest};
+    }
+
+    static Neighbours of_sample(float* values, int64_t size, int64_t low, int64_t high) {
+        if (size <= 64) return at_ranks<S>(values, static_cast<int>(size), static_cast<int>(low), static_cast<int>(high));
+        // A NaN or an infinity may be among them: the thresholds are any then, the row is found out later.
+        Floats lowest = S::all(kLargest), highest = S::all(-kLargest);
+        for_each_vector<S>(values, size, 0, [&](Floats v, int64_t) {
+            lowest = S::min(v, lowest);
+            highest = S::max(v, highest);
+        });
+        const float bottom = just_below(S::lowest(lowest)), top = S::highest(highest);
+        const auto find = [&](int64_t rank) {
+            return rank < 2 ? top : Search<S>(values, size, 0, rank, bottom, top, values + size + kMargin).run().lower;
+        };
+        return {find(low), find(high)};
+    }
+
+    // Collect what is at least the threshold, NaN included; also the lowest entry of the row, NaN aside.
+    int64_t collect_from(float threshold, float* collected, float& lowest) const {
+        const Floats low = S::all(threshold);
+        Floats minimum = S::all(kLargest);
+        const float* ahead = probabilities_;
+        const int64_t count = collect<S>(logits_, class_count_, kLargest, collected, [&](Floats v) {
+            minimum = S::min(v, minimum);
+            // Its own probabilities are written a row's time from now.
+            __builtin_prefetch(ahead, 1);
+            ahead += S::kLanes;
+            return S::not_below(v, low);
+        });
+        lowest = S::lowest(minimum);
+        return count;
+    }
+
+    // Their maximum, and how many are above bracket.high; true where one of them is not finite.
+    bool look_at_collected(float* collected, int64_t count, Bracket& bracket) {
+        pad_with<S>(collected, count, -kLargest);
+        const Floats high = S::all(bracket.high);
+        Floats maximum = S::all(-kLargest), zeros = S::all(0);
+        auto above_high = S::no_counts();
+        for (int64_t i = 0; i < count; i += S::kLanes) {
+            const Floats v = S::load(collected + i);
+            maximum = S::max(maximum, v);
+            zeros = S::fma(v, S::all(0), zeros);
+            above_high = S::count_if(above_high, S::above(v, high));
+        }
+        highest_ = S::highest(maximum);
+        bracket.above_high = S::total(above_high);
+        return !(S::sum(zeros) == 0);
+    }
+
+    // `collected` holds at least `rank` values, all of the row that are at least bracket.low.
+    Cut choose(Position position, float* collected, const Bracket& bracket) {
+        const int64_t count = bracket.above_low;
+        float* buffer = collected + class_count_ + kMargin;
+        Neighbours found{highest_, highest_};
+        if (position.rank > 1) found = search(collected, position.rank, bracket, buffer);
+        const Cut cut = cut_between(found, highest_, position.fraction);
+        if (cut.value >= highest_) return finish_tied(cut);
+        if (4 * position.rank > 3 * class_count_) return weigh_in_place(cut);
+        const Floats threshold = S::all(cut.value);
+        const int64_t survivors =
+            collect<S>(collected, count, -kInfinity, buffer, [&](Floats v) { return S::above(v, threshold); });
+        return weigh_collected(cut, buffer, survivors);
+    }
+
+    Neighbours search(const float* collected, int64_t rank, const Bracket& bracket, float* buffer) const {
+        const int64_t count = bracket.above_low;
+        const Band band = band_of(bracket, rank);
+        const Floats low = S::all(band.low), high = S::all(band.high);
+        auto counts = S::no_counts();
+        const int64_t inside = collect<S>(collected, count, -kInfinity, buffer, [&](Floats v) {
+            counts = S::count_if(counts, S::above(v, high));
+            return S::both(S::at_least(v, low), S::at_least(high, v));
+        });
+        const int64_t above = S::total(counts);
+        if (above > rank - 2 || above + inside < rank)  // the row is spread otherwise
+            return Search<S>(collected, count, 0, rank, just_below(bracket.low), highest_, buffer).run();
+        if (inside <= 2 * kRankable) {
+            pad_with<S>(buffer, inside, -kInfinity);
+            const int wanted = static_cast<int>(rank - above);
+            return at_ranks<S>(buffer, static_cast<int>(inside), wanted, wanted - 1);
+        }
+        return Search<S>(buffer, inside, above, rank, just_below(band.low), band.high, buffer).run();
+    }
+
     // Two thresholds closer to the cut: where it should be if the entries near it were spread like the logistic
     // distribution, whose log-odds are linear, and how far off that may be.
     Band band_of(const Bracket& bracket, int64_t rank) const {
-        const double between = static_cast<double>(bracket.above_low - bracket.above_high);
-        const double at_low = log_odds(bracket.above_low), at_high = log_odds(bracket.above_high);
-        const double width = static_cast<double>(bracket.high) - bracket.low;
-        const double per_odds = width / (at_low - at_high);
-        const double expected = bracket.low + per_odds * (at_low - log_odds(rank - 0.5));
-        double reach = 1.25 * __builtin_sqrt(between) + 0.04 * between + 2;
-        const bool below = rank > bracket.above_low, above = rank - 1 <= bracket.above_high;
-        if (below) reach += 0.25 * static_cast<double>(rank - bracket.above_low);
-        if (above) reach += 0.25 * static_cast<double>(bracket.above_high - rank + 1);
-        reach *= per_odds * (log_odds(rank + 0.5) - log_odds(rank - 0.5));
-        Band band{static_cast<float>(expected - reach), static_cast<float>(expected + reach)};
+        const float between = static_cast<float>(bracket.above_low - bracket.above_high);
+        const float at_low = log_odds(static_cast<float>(bracket.above_low));
+        const float at_high = log_odds(static_cast<float>(bracket.above_high));
+        const float here = static_cast<float>(rank) - 0.5f, at_rank = log_odds(here);
+        const float per_odds = (bracket.high - bracket.low) / (at_low - at_high);
+        const float expected = bracket.low + per_odds * (at_low - at_rank);
+        const bool above = rank - 1 <= bracket.above_high;
+        float ranks = 1.25f * __builtin_sqrtf(between) + 0.04f * between + 2;
+        if (above) ranks += 0.25f * static_cast<float>(bracket.above_high - rank + 1);
+        const float reach = ranks * per_odds * (log_odds(here + 1) - at_rank);
+        Band band{expected - reach, expected + reach};
         // Written so that a NaN, from thresholds that tie or are infinite, takes the safe side.
-        const float safe_low = below ? -kLargest : bracket.low, safe_high = above ? highest_ : bracket.high;
-        if (!(band.low >= safe_low)) band.low = safe_low;
+        const float safe_high = above ? highest_ : bracket.high;
+        if (!(band.low >= bracket.low)) band.low = bracket.low;
         if (!(band.high <= safe_high)) band.high = safe_high;
         return band;
     }
 
-    double log_odds(double above) const {
-        const double bounded = above < 0.5 ? 0.5 : above > class_count_ - 0.5 ? class_count_ - 0.5 : above;
-        return rough_log2(static_cast<float>(bounded)) - rough_log2(static_cast<float>(class_count_ - bounded));
-    }
-
-    int64_t collect_from(float threshold, float* collected) const {
-        const Floats at_least = S::all(threshold);
-        return collect<S>(logits_, class_count_, collected, [&](Floats v) { return S::at_least(v, at_least); });
-    }
-
-    // `collected` holds `count` >= `rank` values from band.low on.
-    static Neighbours search(const float* collected, int64_t count, int64_t rank, Band band, float highest, float* buffer) {
-        const float bottom = at_order(order_of(band.low) - 1);
-        const Floats high = S::all(band.high);
-        const int64_t inside = collect<S>(collected, count, buffer, [&](Floats v) { return S::at_least(high, v); });
-        const int64_t above = count - inside;
-        if (above <= rank - 2) return Search<S>(buffer, inside, above, rank, bottom, band.high, buffer).run();
-        // It lies higher than the sample said.
-        return Search<S>(collected, count, 0, rank, bottom, highest, buffer).run();
+    float log_odds(float above) const {
+        const float all = static_cast<float>(class_count_);
+        const float bounded = above < 0.5f ? 0.5f : above > all - 0.5f ? all - 0.5f : above;
+        return rough_log2(bounded) - rough_log2(all - bounded);
     }
 
     // r = 0: the cut is the smallest entry.
@@ -432,7 +496,7 @@ class Row {
             int64_t unmasked;
             if (!count_unmasked(unmasked)) return all_nan();
             if (unmasked == 0) return all_masked();
-            if (unmasked < class_count_) return choose_among_many(position_of(rate, unmasked));
+            if (unmasked < class_count_) return choose_from_all(position_of(rate, unmasked));
         }
         const Cut cut = cut_between({lowest, lowest}, highest_, 0);
         return cut.value >= highest_ ? finish_tied(cut) : weigh_in_place(cut);
@@ -454,30 +518,48 @@ class Row {
     // Most entries survive: every entry is computed where it stands.
     Cut weigh_in_place(const Cut& cut) {
         Masses<S> masses(cut);
-        map_vectors<S>(logits_, class_count_, probabilities_, [&](Floats v) { return masses.of(v); });
+        in_blocks(class_count_, [&](int64_t first, int64_t count) {
+            map_vectors<S>(logits_ + first, count, probabilities_ + first, [&](Floats v) { return masses.of(v); });
+            masses.settle();
+        });
         const Floats scale = masses.scale();
         map_vectors<S>(probabilities_, class_count_, probabilities_,
                        [&](Floats mass) { return probability<S>(mass, scale); });
         return cut;
     }
 
-    // Few survive: what was collected from `threshold` on is computed, and spread over zeros.
-    Cut weigh_collected(const Cut& cut, float threshold, float* collected, int64_t count) {
-        pad<S>(collected, count);
+    // Few survive: they are computed side by side, and spread over zeros.
+    Cut weigh_collected(const Cut& cut, float* survivors, int64_t count) {
+        pad_with<S>(survivors, count, -kInfinity);
         Masses<S> masses(cut);
-        for (int64_t i = 0; i < count; i += S::kLanes) S::store(collected + i, masses.of(S::load(collected + i)));
+        in_blocks(count, [&](int64_t first, int64_t length) {
+            for (int64_t i = first; i < first + length; i += S::kLanes)
+                S::store(survivors + i, masses.of(S::load(survivors + i)));
+            masses.settle();
+        });
         const Floats scale = masses.scale();
         for (int64_t i = 0; i < count; i += S::kLanes)
-            S::store(collected + i, probability<S>(S::load(collected + i), scale));
-        const Floats at_least = S::all(threshold);
-        const float* next = collected;
+            S::store(survivors + i, probability<S>(S::load(survivors + i), scale));
+        const Floats threshold = S::all(cut.value);
+        const float* next = survivors;
+        const float* ahead = logits_ + (class_count_ > kAhead ? class_count_ : kAhead);
         map_vectors<S>(logits_, class_count_, probabilities_, [&](Floats v) {
-            const auto mask = S::at_least(v, at_least);
+            const auto mask = S::above(v, threshold);
             const Floats p = S::expand(next, mask);
             next += S::count(mask);
+            __builtin_prefetch(ahead);
+            ahead += S::kLanes;
             return p;
         });
         return cut;
+    }
+
+    // A sum over one block stays exact enough in float32.
+    template <class Work>
+    static void in_blocks(int64_t count, const Work& work) {
+        constexpr int64_t kSummed = 2048;
+        for (int64_t first = 0; first < count; first += kSummed)
+            work(first, count - first < kSummed ? count - first : kSummed);
     }
 
     const float* logits_;

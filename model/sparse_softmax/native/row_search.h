@@ -95,7 +95,7 @@ class Maxima {
     typename S::Floats zeros_[4] = {S::all(0), S::all(0), S::all(0), S::all(0)};
 };
 
-// The values of two ranks among few, by comparing each with each. `values` has -inf behind its last one (`pad`).
+// The values of two ranks among few, by comparing each with each. `values` has -inf behind its last one (`pad_with`).
 template <class S>
 LABELSET_INLINE Neighbours at_ranks(const float* values, int count, int lower_rank, int upper_rank) {
     const auto infinity = S::all(kInfinity);
@@ -133,6 +133,10 @@ inline int64_t order_of(float value) {
 
 inline float at_order(int64_t order) {
     return order < 0 ? as_float(static_cast<uint32_t>(-order) | 0x80000000) : as_float(static_cast<uint32_t>(order));
+}
+
+inline float just_below(float value) {
+    return at_order(order_of(value) - 1);
 }
 
 // Narrows the interval (bottom, top] in which both neighbours lie until few values are left in it.
@@ -208,7 +212,7 @@ class Search {
 
     int64_t collect_inside(float* to) const {
         const auto bottom = S::all(bottom_), top = S::all(top_);
-        return collect<S>(values_, count_, to, [&](typename S::Floats v) {
+        return collect<S>(values_, count_, -kInfinity, to, [&](typename S::Floats v) {
             return S::both(S::above(v, bottom), S::at_least(top, v));
         });
     }
@@ -222,7 +226,7 @@ class Search {
     Neighbours rank_inside() const {
         float inside[kRankable + kMargin];
         const int count = static_cast<int>(collect_inside(inside));
-        pad<S>(inside, count);
+        pad_with<S>(inside, count, -kInfinity);
         const int rank = static_cast<int>(rank_ - above_top_);
         return at_ranks<S>(inside, count, rank, rank - 1);
     }

@@ -51,6 +51,8 @@ struct Avx2 {
     }
     static Mask above(Floats a, Floats b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
     static Mask at_least(Floats a, Floats b) { return _mm256_cmp_ps(a, b, _CMP_GE_OQ); }
+    // At least, or NaN.
+    static Mask not_below(Floats a, Floats b) { return _mm256_cmp_ps(a, b, _CMP_NLT_UQ); }
     static Mask equal(Floats a, Floats b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
     static Mask both(Mask a, Mask b) { return _mm256_and_ps(a, b); }
     static Floats select(Mask mask, Floats yes, Floats no) { return _mm256_blendv_ps(no, yes, mask); }

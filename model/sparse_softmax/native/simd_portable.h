@@ -57,6 +57,8 @@ struct Portable {
     static Mask first(int count) { return Mask{0, 1, 2, 3} < Mask{count, count, count, count}; }
     static Mask above(Floats a, Floats b) { return a > b; }
     static Mask at_least(Floats a, Floats b) { return a >= b; }
+    // At least, or NaN.
+    static Mask not_below(Floats a, Floats b) { return ~(a < b); }
     static Mask equal(Floats a, Floats b) { return a == b; }
     static Mask both(Mask a, Mask b) { return a & b; }
     static Floats select(Mask mask, Floats yes, Floats no) { return mask ? yes : no; }

@@ -61,9 +61,10 @@ LABELSET_INLINE void fill(float* to, int64_t count, float value) {
     if (i < count) S::store_first(to + i, static_cast<int>(count - i), v);
 }
 
-// Append the values of a row that `choose(vector)` masks; returns how many. `to` may be `row` itself.
+// Append the values of a row that `choose(vector)` masks; returns how many. Lanes beyond the end are given as `rest` and not
+// appended. `to` may be `row` itself.
 template <class S, class Choose>
-LABELSET_INLINE int64_t collect(const float* row, int64_t count, float* to, const Choose& choose) {
+LABELSET_INLINE int64_t collect(const float* row, int64_t count, float rest, float* to, const Choose& choose) {
     float* end = to;
     int64_t i = 0;
     for (; i + S::kLanes <= count; i += S::kLanes) {
@@ -73,19 +74,19 @@ LABELSET_INLINE int64_t collect(const float* row, int64_t count, float* to, cons
         end += S::count(mask);
     }
     if (i < count) {
-        const int rest = static_cast<int>(count - i);
-        const auto v = S::load_first(row + i, rest, S::all(-kInfinity));
-        const auto mask = S::both(choose(v), S::first(rest));
+        const int left = static_cast<int>(count - i);
+        const auto v = S::load_first(row + i, left, S::all(rest));
+        const auto mask = S::both(choose(v), S::first(left));
         S::compress(end, mask, v);
         end += S::count(mask);
     }
     return end - to;
 }
 
-// -inf behind the last value of a buffer, up to the end of its last vector.
+// `value` behind the last value of a buffer, up to the end of its last vector and beyond.
 template <class S>
-LABELSET_INLINE void pad(float* values, int64_t count) {
-    S::store(values + count, S::all(-kInfinity));
+LABELSET_INLINE void pad_with(float* values, int64_t count, float value) {
+    S::store(values + count, S::all(value));
 }
 
 }  // namespace labelset
