@@ -16,6 +16,8 @@ namespace labelset {
 constexpr int kFew = 12;
 // More candidates than this are not few.
 constexpr int kCandidates = 128;
+// Up to this length it pays to collect every candidate rather than to look for the blocks that hold one.
+constexpr int64_t kShort = 256;
 // From this length on, a row is looked at in blocks.
 constexpr int64_t kLong = 16 * kBlock;
 // So many logits ahead is memory asked for while a short row is computed: the next row is on its way by then.
@@ -39,27 +41,30 @@ inline Cut cut_between(Neighbours found, float highest, double fraction) {
     return {static_cast<float>(lower + fraction * gap), found.lower, found.upper, highest, fraction};
 }
 
-// e^x for x <= 0 to about a unit in the last place; the smallest normal number from there on, -inf included: a number
-// below it would cost as much as the rest of the row, and no probability is smaller (SPEC 1.4).
+// e^x for x <= 0 to about a unit in the last place. From e^-86.9 on it falls no further, at -inf either: a number below the
+// normal ones would cost as much as the rest of the row, and no probability is one (SPEC 1.4).
 template <class S>
 LABELSET_INLINE typename S::Floats exp(typename S::Floats x) {
-    x = S::max(x, S::all(-87.3365402f));
-    const auto exponent = S::nearest_integer(S::mul(x, S::all(1.44269504f)));
+    x = S::max(x, S::all(-86.9f));
+    // A sum with 1.5 * 2^23 has no room for a fraction: its last bits are the nearest integer.
+    const auto magic = S::all(12582912.0f);
+    const auto rounded = S::fma(x, S::all(1.44269504f), magic);
+    const auto exponent = S::sub(rounded, magic);
     // ln 2 in two parts: the product of the first with an exponent is exact.
     auto r = S::fma(exponent, S::all(-0.693359375f), x);
     r = S::fma(exponent, S::all(2.12194440e-4f), r);
-    auto e = S::all(1.9875691500e-4f);
-    e = S::fma(e, r, S::all(1.3981999507e-3f));
-    e = S::fma(e, r, S::all(8.3334519073e-3f));
-    e = S::fma(e, r, S::all(4.1665795894e-2f));
-    e = S::fma(e, r, S::all(1.6666665459e-1f));
-    e = S::fma(e, r, S::all(5.0000001201e-1f));
-    e = S::add(S::fma(e, S::mul(r, r), r), S::all(1.0f));
-    return S::scale(e, exponent);
+    // Least relative error (1e-7) for |r| <= ln(2) / 2 among those that start with 1 + r.
+    auto e = S::fma(S::all(8.31252e-3f), r, S::all(4.189016e-2f));
+    e = S::fma(e, r, S::all(1.6667115e-1f));
+    e = S::fma(e, r, S::all(4.9999231e-1f));
+    e = S::fma(e, r, S::all(1.0f));
+    e = S::fma(e, r, S::all(1.0f));
+    return S::add_to_exponent(e, rounded);
 }
 
 // Probabilities before they are divided by their sum: weight times exponential. A survivor's is never 0, the others' is.
-template <class S>
+// `kExtreme`: for any weights; else for those of a maximum between 2^-20 and 2^60, which is every row in practice.
+template <class S, bool kExtreme>
 class Masses {
    public:
     using Floats = typename S::Floats;
@@ -68,8 +73,9 @@ class Masses {
         : cut_(S::all(cut.value)), highest_(S::all(cut.highest)), unit_(S::all(unit(cut.highest - cut.value))) {}
 
     LABELSET_INLINE Floats of(Floats logits) {
+        Floats weight = S::sub(logits, cut_);
         // Two finite entries may lie further apart than the largest number.
-        const Floats weight = S::mul(S::min(S::sub(logits, cut_), S::all(kLargest)), unit_);
+        if (kExtreme) weight = S::mul(S::min(weight, S::all(kLargest)), unit_);
         const Floats mass = S::mul(weight, exp<S>(S::sub(logits, highest_)));
         const Floats kept = S::keep(S::above(logits, cut_), S::max(mass, S::all(kSmallestNormal)));
         sum_ = S::add(sum_, kept);
@@ -97,6 +103,17 @@ class Masses {
     double total_ = 0;
 };
 
+// Call `work` with the masses that suit the cut.
+template <class S, class Work>
+LABELSET_INLINE void with_masses(const Cut& cut, const Work& work) {
+    const float distance = cut.highest - cut.value;
+    if (distance > 0x1p-20f && distance < 0x1p60f) {
+        work(Masses<S, false>(cut));
+    } else {
+        work(Masses<S, true>(cut));
+    }
+}
+
 // The share of a mass, which a survivor sees as at least the smallest normal number (SPEC 1.4).
 template <class S>
 LABELSET_INLINE typename S::Floats probability(typename S::Floats mass, typename S::Floats scale) {
@@ -111,7 +128,8 @@ class Row {
 
     Cut forward(double rate) {
         if (!(rate >= 0 && rate <= 1)) return all_nan();
-        if (class_count_ <= 2 * S::kLanes) return forward_short(rate);
+        if (class_count_ <= S::kLanes) return forward_in_registers<1>(rate);
+        if (class_count_ <= 2 * S::kLanes) return forward_in_registers<2>(rate);
         // As if nothing were masked: that is found out on the way.
         const Position position = position_of(rate, class_count_);
         return position.rank <= kFew ? forward_few(rate, position) : forward_many(rate, position);
@@ -143,39 +161,56 @@ class Row {
         return S::total(sound) == lanes;
     }
 
-    // A row that fits into two vectors: every entry is ranked against every other.
-    Cut forward_short(double rate) {
-        const int count = static_cast<int>(class_count_);
-        float values[2 * S::kLanes + kMargin];
-        const bool two = count > S::kLanes;
-        const Floats none = S::all(-kInfinity);
-        const Floats first = load_some(logits_, two ? S::kLanes : count), second =
-            two ? load_some(logits_ + S::kLanes, count - S::kLanes) : none;
-        S::store(values, first);
-        S::store(values + S::kLanes, second);
-        const int unmasked = S::count(S::above(first, none)) + S::count(S::above(second, none));
-        const Floats infinity = S::all(kInfinity);
-        if (S::count(S::above(infinity, first)) + S::count(S::above(infinity, second)) != 2 * S::kLanes) return all_nan();
-        if (unmasked == 0) return all_masked();
-        const Position position = position_of(rate, unmasked);
-        const int rank = static_cast<int>(position.rank);
-        Neighbours found = at_ranks<S>(values, count, rank, rank - 1);
-        const float highest = S::highest(S::max(first, second));
-        if (rank == 1) found.upper = found.lower;
-        const Cut cut = cut_between(found, highest, position.fraction);
-        Floats a, b, scale;
-        if (cut.value >= highest) {
-            const auto top = S::all(highest);
-            a = S::keep(S::equal(first, top), S::all(1)), b = S::keep(S::equal(second, top), S::all(1));
-            scale = S::all(1.0f / S::sum(S::add(a, b)));
-        } else {
-            Masses<S> masses(cut);
-            a = masses.of(first), b = masses.of(second);
-            masses.settle();
-            scale = masses.scale();
+    // A row that fits into few vectors: every entry is ranked against every other.
+    template <int kVectors>
+    Cut forward_in_registers(double rate) {
+        const Floats masked = S::all(-kInfinity), infinity = S::all(kInfinity);
+        // The last vector is never empty, and may be whole.
+        const int rest = static_cast<int>(class_count_) - (kVectors - 1) * S::kLanes;
+        Floats row[kVectors];
+        for (int part = 0; part + 1 < kVectors; ++part) row[part] = S::load(logits_ + part * S::kLanes);
+        row[kVectors - 1] = load_some(logits_ + (kVectors - 1) * S::kLanes, rest);
+
+        uint32_t unmasked_bits = 0, sound_bits = ~uint32_t{0};
+        Floats maximum = masked;
+        for (int part = 0; part < kVectors; ++part) {
+            unmasked_bits |= S::bits(S::above(row[part], masked)) << (part * S::kLanes);
+            sound_bits &= S::bits(S::above(infinity, row[part]));
+            maximum = S::max(row[part], maximum);
         }
-        store_some(probabilities_, two ? S::kLanes : count, probability<S>(a, scale));
-        if (two) store_some(probabilities_ + S::kLanes, count - S::kLanes, probability<S>(b, scale));
+        if (sound_bits != S::bits(S::first(S::kLanes))) return all_nan();
+        if (unmasked_bits == 0) return all_masked();
+        highest_ = S::highest(maximum);
+        const Position position = position_of(rate, __builtin_popcount(unmasked_bits));
+
+        typename S::Counts above[kVectors];
+        for (int part = 0; part < kVectors; ++part) above[part] = S::no_counts();
+#pragma GCC unroll 4
+        for (int i = 0; i < static_cast<int>(class_count_); ++i) {
+            const Floats other = S::all(logits_[i]);
+            for (int part = 0; part < kVectors; ++part)
+                above[part] = S::count_if(above[part], S::above(other, row[part]));
+        }
+        Floats lower = infinity, upper = infinity;
+        const int rank = static_cast<int>(position.rank);
+        for (int part = 0; part < kVectors; ++part) {
+            lower = S::min(lower, S::select(S::below(above[part], rank), row[part], infinity));
+            upper = S::min(upper, S::select(S::below(above[part], rank - 1), row[part], infinity));
+        }
+        const Neighbours found{S::lowest(lower), rank == 1 ? highest_ : S::lowest(upper)};
+        const Cut cut = cut_between(found, highest_, position.fraction);
+        if (cut.value >= highest_) {
+            share_among_maxima();
+            return cut;
+        }
+        with_masses<S>(cut, [&](auto masses) {
+            for (int part = 0; part < kVectors; ++part) row[part] = masses.of(row[part]);
+            masses.settle();
+            const Floats scale = masses.scale();
+            for (int part = 0; part < kVectors; ++part) row[part] = probability<S>(row[part], scale);
+        });
+        for (int part = 0; part + 1 < kVectors; ++part) S::store(probabilities_ + part * S::kLanes, row[part]);
+        store_some(probabilities_ + (kVectors - 1) * S::kLanes, rest, row[kVectors - 1]);
         return cut;
     }
 
@@ -196,21 +231,18 @@ class Row {
     };
 
     // A cut near the maximum. The rank-th largest column is a threshold that at least `rank` entries reach, and hardly
-    // more; blocks that do not reach it are not read again.
+    // more.
     Cut forward_few(double rate, Position position) {
         Maxima<S> maxima;
-        const Floats zero = S::all(0);
-        const auto clear = [&](Floats, int64_t i) { S::store(probabilities_ + i, zero); };
-        const auto clear_rest = [&](int64_t i) {
-            S::store_first(probabilities_ + i, static_cast<int>(class_count_ - i), zero);
-        };
+        const bool is_short = class_count_ <= kShort;
+        // The zeros of a longer row are written on the way, the candidates over them.
         const int64_t blocks = class_count_ < kLong ? 0 : class_count_ / kBlock;
-        float* block_maxima = nullptr;
-        if (blocks > 0) {
-            block_maxima = scratch(2 * (class_count_ + kMargin));
-            maxima.add_blocks(logits_, blocks, block_maxima, clear);
+        float* block_maxima = scratch(2 * (class_count_ + kMargin));
+        if (is_short) {
+            maxima.add(logits_, 0, class_count_, [](Floats, int64_t) {}, [](int64_t) {});
+        } else {
+            scan_and_clear(blocks, block_maxima, maxima);
         }
-        maxima.add(logits_, blocks * kBlock, class_count_, clear, clear_rest);
         highest_ = S::highest(maxima.by_lane());
         if (maxima.special()) {
             int64_t unmasked;
@@ -225,20 +257,61 @@ class Row {
             maxima.store_columns(columns);
             threshold = at_ranks<S>(columns, kColumns, rank, rank).lower;
         }
+        return is_short ? finish_short(position, threshold) : finish_few(position, threshold, block_maxima, blocks);
+    }
+
+    void scan_and_clear(int64_t blocks, float* block_maxima, Maxima<S>& maxima) {
+        const Floats zero = S::all(0);
+        const auto clear = [&](Floats, int64_t i) { S::store(probabilities_ + i, zero); };
+        maxima.add_blocks(logits_, blocks, block_maxima, [&](Floats v, int64_t i) {
+            clear(v, i);
+            __builtin_prefetch(logits_ + i + 2 * kAhead, 0);
+            __builtin_prefetch(probabilities_ + i + kAhead / 2, 1);
+        });
+        maxima.add(logits_, blocks * kBlock, class_count_, clear, [&](int64_t i) {
+            S::store_first(probabilities_ + i, static_cast<int>(class_count_ - i), zero);
+        });
+    }
+
+    // A short row: all that reaches the threshold is collected, without a branch on what that is.
+    Cut finish_short(const Position& position, float threshold) {
+        float candidates[kShort + kMargin];
+        const float lowest = threshold > -kLargest ? threshold : -kLargest;
+        const Floats at_least = S::all(lowest);
+        const int64_t count = collect<S>(logits_, class_count_, -kInfinity, candidates,
+                                         [&](Floats v) { return S::at_least(v, at_least); });
+        if (count > kRankable) return choose_from_all(position);
+        pad_with<S>(candidates, count, -kInfinity);
+        const int rank = static_cast<int>(position.rank);
+        Neighbours found{highest_, highest_};
+        if (rank > 1) found = at_ranks<S>(candidates, static_cast<int>(count), rank, rank - 1);
+        const Cut cut = cut_between(found, highest_, position.fraction);
+        if (cut.value >= highest_) {
+            share_among_maxima();
+        } else {
+            weigh_collected(cut, lowest, candidates, count, [](Floats a, Floats b) { return S::at_least(a, b); });
+        }
+        return cut;
+    }
+
+    // A longer row: the few places that reach the threshold are looked up; blocks that do not are not read again.
+    Cut finish_few(const Position& position, float threshold, const float* block_maxima, int64_t blocks) {
         Candidates candidates;
         if (!find_candidates(threshold, block_maxima, blocks, candidates)) return choose_from_all(position);
         pad_with<S>(candidates.values, candidates.count, -kInfinity);
+        const int rank = static_cast<int>(position.rank);
         Neighbours found{highest_, highest_};
         if (rank > 1) found = at_ranks<S>(candidates.values, candidates.count, rank, rank - 1);
         const Cut cut = cut_between(found, highest_, position.fraction);
         if (cut.value >= highest_) {
             share_among_maxima(candidates, highest_);
         } else {
-            Masses<S> masses(cut);
-            map(candidates, [&](Floats v) { return masses.of(v); });
-            masses.settle();
-            const Floats scale = masses.scale();
-            map(candidates, [&](Floats v) { return probability<S>(v, scale); });
+            with_masses<S>(cut, [&](auto masses) {
+                map(candidates, [&](Floats v) { return masses.of(v); });
+                masses.settle();
+                const Floats scale = masses.scale();
+                map(candidates, [&](Floats v) { return probability<S>(v, scale); });
+            });
         }
         for (int i = 0; i < candidates.count; ++i) probabilities_[candidates.places[i]] = candidates.values[i];
         return cut;
@@ -266,12 +339,13 @@ class Row {
         for (int64_t block = 0; block < blocks; ++block) {
             if (S::bits(S::at_least(S::load(block_maxima + block * S::kLanes), at_least)) == 0) continue;
             const int64_t first = block * kBlock;
-            if (!find_candidates(at_least, first, first + kBlock, candidates)) return false;
+            if (!find_candidates(threshold, first, first + kBlock, candidates)) return false;
         }
-        return find_candidates(at_least, blocks * kBlock, class_count_, candidates);
+        return find_candidates(threshold, blocks * kBlock, class_count_, candidates);
     }
 
-    bool find_candidates(Floats at_least, int64_t first, int64_t last, Candidates& candidates) const {
+    bool find_candidates(float threshold, int64_t first, int64_t last, Candidates& candidates) const {
+        const Floats at_least = S::all(threshold);
         int64_t i = first;
         for (; i + 4 * S::kLanes <= last; i += 4 * S::kLanes) {
             uint64_t reached = 0;
@@ -315,13 +389,11 @@ class Row {
         float* collected = scratch(2 * (class_count_ + kMargin));
         // A first threshold misleads in one row of thirty, another one hardly ever.
         for (double spread = 1.75; spread < 8; spread *= 2) {
-            const Band sampled = sample(position.rank, spread, collected);
-            float lowest;
-            const int64_t count = collect_from(sampled.low, collected, lowest);
-            Bracket bracket{sampled.low, sampled.high, count, 0};
-            // All that is not finite shows: -inf as the lowest entry, the rest among the collected.
-            if (look_at_collected(collected, count, bracket) || lowest == -kInfinity) return forward_special(rate);
-            if (count >= position.rank) return choose(position, collected, bracket);
+            const Bracket bracket = collect_between(sample(position.rank, spread, collected), collected);
+            if (lowest_ == -kInfinity || highest_ == kInfinity) return forward_special(rate);
+            if (bracket.above_low < position.rank) continue;
+            Cut cut;
+            return choose(position, collected, bracket, cut) ? cut : forward_special(rate);
         }
         return choose_from_all(position);
     }
@@ -337,14 +409,12 @@ class Row {
         return choose_from_all(position_of(rate, unmasked));
     }
 
-    // Every entry that is not masked is collected: for the rare rows in which nothing better is known.
+    // Every entry that is not masked is collected: for the rare rows of which nothing better is known.
     Cut choose_from_all(Position position) {
-        if (position.rank == 1) return finish_tied({highest_, highest_, highest_, highest_, 0});
         float* collected = scratch(2 * (class_count_ + kMargin));
-        float lowest;
-        Bracket bracket{-kLargest, -kLargest, collect_from(-kLargest, collected, lowest), 0};
-        look_at_collected(collected, bracket.above_low, bracket);
-        return choose(position, collected, bracket);
+        Cut cut;
+        choose(position, collected, collect_between({-kLargest, -kLargest}, collected), cut);
+        return cut;
     }
 
     struct Band {
@@ -387,72 +457,70 @@ class Row {
         return {find(low), find(high)};
     }
 
-    // Collect what is at least the threshold, NaN included; also the lowest entry of the row, NaN aside.
-    int64_t collect_from(float threshold, float* collected, float& lowest) const {
-        const Floats low = S::all(threshold);
-        Floats minimum = S::all(kLargest);
+    // Collect what is at least the low threshold, and NaN. Also finds the highest and the lowest entry, NaN aside.
+    Bracket collect_between(Band band, float* collected) {
+        const Floats low = S::all(band.low), high = S::all(band.high);
+        Floats lowest = S::all(kLargest), highest = S::all(-kLargest);
+        auto above_high = S::no_counts();
         const float* ahead = probabilities_;
-        const int64_t count = collect<S>(logits_, class_count_, kLargest, collected, [&](Floats v) {
-            minimum = S::min(v, minimum);
+        const int64_t count = collect<S>(logits_, class_count_, band.low, collected, [&](Floats v) {
+            lowest = S::min(v, lowest);
+            highest = S::max(v, highest);
+            above_high = S::count_if(above_high, S::above(v, high));
             // Its own probabilities are written a row's time from now.
             __builtin_prefetch(ahead, 1);
             ahead += S::kLanes;
             return S::not_below(v, low);
         });
-        lowest = S::lowest(minimum);
-        return count;
+        lowest_ = S::lowest(lowest);
+        highest_ = S::highest(highest);
+        return {band.low, band.high, count, S::total(above_high)};
     }
 
-    // Their maximum, and how many are above bracket.high; true where one of them is not finite.
-    bool look_at_collected(float* collected, int64_t count, Bracket& bracket) {
-        pad_with<S>(collected, count, -kLargest);
-        const Floats high = S::all(bracket.high);
-        Floats maximum = S::all(-kLargest), zeros = S::all(0);
-        auto above_high = S::no_counts();
-        for (int64_t i = 0; i < count; i += S::kLanes) {
-            const Floats v = S::load(collected + i);
-            maximum = S::max(maximum, v);
-            zeros = S::fma(v, S::all(0), zeros);
-            above_high = S::count_if(above_high, S::above(v, high));
-        }
-        highest_ = S::highest(maximum);
-        bracket.above_high = S::total(above_high);
-        return !(S::sum(zeros) == 0);
-    }
-
-    // `collected` holds at least `rank` values, all of the row that are at least bracket.low.
-    Cut choose(Position position, float* collected, const Bracket& bracket) {
+    // `collected` holds at least `rank` values, all of the row that are at least bracket.low. False where a NaN is one.
+    bool choose(Position position, float* collected, const Bracket& bracket, Cut& cut) {
         const int64_t count = bracket.above_low;
         float* buffer = collected + class_count_ + kMargin;
         Neighbours found{highest_, highest_};
-        if (position.rank > 1) found = search(collected, position.rank, bracket, buffer);
-        const Cut cut = cut_between(found, highest_, position.fraction);
-        if (cut.value >= highest_) return finish_tied(cut);
-        if (4 * position.rank > 3 * class_count_) return weigh_in_place(cut);
-        const Floats threshold = S::all(cut.value);
-        const int64_t survivors =
-            collect<S>(collected, count, -kInfinity, buffer, [&](Floats v) { return S::above(v, threshold); });
-        return weigh_collected(cut, buffer, survivors);
+        if (!search(collected, position.rank, bracket, buffer, found)) return false;
+        cut = cut_between(found, highest_, position.fraction);
+        if (cut.value >= highest_) {
+            share_among_maxima();
+        } else if (4 * position.rank > 3 * class_count_) {
+            weigh_in_place(cut);
+        } else {
+            const Floats threshold = S::all(cut.value);
+            const int64_t survivors =
+                collect<S>(collected, count, -kInfinity, buffer, [&](Floats v) { return S::above(v, threshold); });
+            weigh_collected(cut, cut.value, buffer, survivors, [](Floats a, Floats b) { return S::above(a, b); });
+        }
+        return true;
     }
 
-    Neighbours search(const float* collected, int64_t rank, const Bracket& bracket, float* buffer) const {
+    bool search(const float* collected, int64_t rank, const Bracket& bracket, float* buffer, Neighbours& found) const {
         const int64_t count = bracket.above_low;
         const Band band = band_of(bracket, rank);
         const Floats low = S::all(band.low), high = S::all(band.high);
         auto counts = S::no_counts();
-        const int64_t inside = collect<S>(collected, count, -kInfinity, buffer, [&](Floats v) {
+        Floats zeros = S::all(0);
+        const int64_t inside = collect<S>(collected, count, -kLargest, buffer, [&](Floats v) {
             counts = S::count_if(counts, S::above(v, high));
+            zeros = S::fma(v, S::all(0), zeros);
             return S::both(S::at_least(v, low), S::at_least(high, v));
         });
+        if (!(S::sum(zeros) == 0)) return false;
         const int64_t above = S::total(counts);
-        if (above > rank - 2 || above + inside < rank)  // the row is spread otherwise
-            return Search<S>(collected, count, 0, rank, just_below(bracket.low), highest_, buffer).run();
-        if (inside <= 2 * kRankable) {
+        if (rank == 1) return true;
+        if (above > rank - 2 || above + inside < rank) {  // the row is spread otherwise
+            found = Search<S>(collected, count, 0, rank, just_below(bracket.low), highest_, buffer).run();
+        } else if (inside <= 2 * kRankable) {
             pad_with<S>(buffer, inside, -kInfinity);
             const int wanted = static_cast<int>(rank - above);
-            return at_ranks<S>(buffer, static_cast<int>(inside), wanted, wanted - 1);
+            found = at_ranks<S>(buffer, static_cast<int>(inside), wanted, wanted - 1);
+        } else {
+            found = Search<S>(buffer, inside, above, rank, just_below(band.low), band.high, buffer).run();
         }
-        return Search<S>(buffer, inside, above, rank, just_below(band.low), band.high, buffer).run();
+        return true;
     }
 
     // Two thresholds closer to the cut: where it should be if the entries near it were spread like the logistic
@@ -465,7 +533,7 @@ class Row {
         const float per_odds = (bracket.high - bracket.low) / (at_low - at_high);
         const float expected = bracket.low + per_odds * (at_low - at_rank);
         const bool above = rank - 1 <= bracket.above_high;
-        float ranks = 1.25f * __builtin_sqrtf(between) + 0.04f * between + 2;
+        float ranks = 0.9f * __builtin_sqrtf(between) + 0.025f * between + 1;
         if (above) ranks += 0.25f * static_cast<float>(bracket.above_high - rank + 1);
         const float reach = ranks * per_odds * (log_odds(here + 1) - at_rank);
         Band band{expected - reach, expected + reach};
@@ -499,12 +567,13 @@ class Row {
             if (unmasked < class_count_) return choose_from_all(position_of(rate, unmasked));
         }
         const Cut cut = cut_between({lowest, lowest}, highest_, 0);
-        return cut.value >= highest_ ? finish_tied(cut) : weigh_in_place(cut);
+        cut.value >= highest_ ? share_among_maxima() : weigh_in_place(cut);
+        return cut;
     }
 
     // The cut is the maximum: equal shares among the entries that equal it (SPEC 1.3, the ends).
-    Cut finish_tied(const Cut& cut) {
-        const Floats highest = S::all(cut.highest);
+    void share_among_maxima() {
+        const Floats highest = S::all(highest_);
         auto ties = S::no_counts();
         for_each_vector<S>(logits_, class_count_, -kInfinity, [&](Floats v, int64_t) {
             ties = S::count_if(ties, S::equal(v, highest));
@@ -512,46 +581,47 @@ class Row {
         const Floats share = S::all(1.0f / static_cast<float>(S::total(ties)));
         map_vectors<S>(logits_, class_count_, probabilities_,
                        [&](Floats v) { return S::keep(S::equal(v, highest), share); });
-        return cut;
     }
 
     // Most entries survive: every entry is computed where it stands.
-    Cut weigh_in_place(const Cut& cut) {
-        Masses<S> masses(cut);
-        in_blocks(class_count_, [&](int64_t first, int64_t count) {
-            map_vectors<S>(logits_ + first, count, probabilities_ + first, [&](Floats v) { return masses.of(v); });
-            masses.settle();
+    void weigh_in_place(const Cut& cut) {
+        with_masses<S>(cut, [&](auto masses) {
+            in_blocks(class_count_, [&](int64_t first, int64_t count) {
+                map_vectors<S>(logits_ + first, count, probabilities_ + first, [&](Floats v) { return masses.of(v); });
+                masses.settle();
+            });
+            const Floats scale = masses.scale();
+            map_vectors<S>(probabilities_, class_count_, probabilities_,
+                           [&](Floats mass) { return probability<S>(mass, scale); });
         });
-        const Floats scale = masses.scale();
-        map_vectors<S>(probabilities_, class_count_, probabilities_,
-                       [&](Floats mass) { return probability<S>(mass, scale); });
-        return cut;
     }
 
-    // Few survive: they are computed side by side, and spread over zeros.
-    Cut weigh_collected(const Cut& cut, float* survivors, int64_t count) {
-        pad_with<S>(survivors, count, -kInfinity);
-        Masses<S> masses(cut);
-        in_blocks(count, [&](int64_t first, int64_t length) {
-            for (int64_t i = first; i < first + length; i += S::kLanes)
-                S::store(survivors + i, masses.of(S::load(survivors + i)));
-            masses.settle();
+    // Few survive: what was collected is computed side by side, and spread over zeros to where it came from: to the entries
+    // that `reaches(entry, threshold)`.
+    template <class Reaches>
+    void weigh_collected(const Cut& cut, float threshold, float* collected, int64_t count, const Reaches& reaches) {
+        pad_with<S>(collected, count, -kInfinity);
+        with_masses<S>(cut, [&](auto masses) {
+            in_blocks(count, [&](int64_t first, int64_t length) {
+                for (int64_t i = first; i < first + length; i += S::kLanes)
+                    S::store(collected + i, masses.of(S::load(collected + i)));
+                masses.settle();
+            });
+            const Floats scale = masses.scale();
+            for (int64_t i = 0; i < count; i += S::kLanes)
+                S::store(collected + i, probability<S>(S::load(collected + i), scale));
         });
-        const Floats scale = masses.scale();
-        for (int64_t i = 0; i < count; i += S::kLanes)
-            S::store(survivors + i, probability<S>(S::load(survivors + i), scale));
-        const Floats threshold = S::all(cut.value);
-        const float* next = survivors;
+        const Floats limit = S::all(threshold);
+        const float* next = collected;
         const float* ahead = logits_ + (class_count_ > kAhead ? class_count_ : kAhead);
         map_vectors<S>(logits_, class_count_, probabilities_, [&](Floats v) {
-            const auto mask = S::above(v, threshold);
+            const auto mask = reaches(v, limit);
             const Floats p = S::expand(next, mask);
             next += S::count(mask);
             __builtin_prefetch(ahead);
             ahead += S::kLanes;
             return p;
         });
-        return cut;
     }
 
     // A sum over one block stays exact enough in float32.
@@ -565,7 +635,7 @@ class Row {
     const float* logits_;
     int64_t class_count_;
     float* probabilities_;
-    float highest_ = 0;
+    float highest_ = 0, lowest_ = 0;
 };
 
 template <class S>

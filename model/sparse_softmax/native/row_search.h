@@ -108,6 +108,7 @@ LABELSET_INLINE Neighbours at_ranks(const float* values, int count, int lower_ra
     for (; base + S::kLanes < count; base += 2 * S::kLanes) {
         const auto first = S::load(values + base), second = S::load(values + base + S::kLanes);
         auto above_first = S::no_counts(), above_second = S::no_counts();
+#pragma GCC unroll 4
         for (int i = 0; i < count; ++i) {
             const auto other = S::all(values[i]);
             above_first = S::count_if(above_first, S::above(other, first));
@@ -119,6 +120,7 @@ LABELSET_INLINE Neighbours at_ranks(const float* values, int count, int lower_ra
     if (base < count) {
         const auto v = S::load(values + base);
         auto above = S::no_counts();
+#pragma GCC unroll 4
         for (int i = 0; i < count; ++i) above = S::count_if(above, S::above(S::all(values[i]), v));
         take(v, above);
     }

@@ -36,13 +36,10 @@ struct Avx2 {
     static Floats fma(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
     static Floats min(Floats a, Floats b) { return _mm256_min_ps(a, b); }
     static Floats max(Floats a, Floats b) { return _mm256_max_ps(a, b); }
-    static Floats nearest_integer(Floats v) {
-        return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    }
-    // v 2^exponent, for integral exponents in [-126, 127].
-    static Floats scale(Floats v, Floats exponent) {
-        const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(exponent), _mm256_set1_epi32(127));
-        return mul(v, _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23)));
+    // Add the integer in the last bits of `bits` to the exponent of v.
+    static Floats add_to_exponent(Floats v, Floats bits) {
+        return _mm256_castsi256_ps(
+            _mm256_add_epi32(_mm256_castps_si256(v), _mm256_slli_epi32(_mm256_castps_si256(bits), 23)));
     }
 
     static Mask first(int count) {

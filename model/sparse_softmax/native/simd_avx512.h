@@ -15,7 +15,7 @@ struct Avx512 {
 
 
     static Floats load(const float* from) { return _mm512_loadu_ps(from); }
-    // The first `count` < kLanes lanes; the others are `rest`.
+    // The first `count` <= kLanes lanes; the others are `rest`.
     static Floats load_first(const float* from, int count, Floats rest) {
         return _mm512_mask_loadu_ps(rest, first(count), from);
     }
@@ -32,9 +32,11 @@ struct Avx512 {
     static Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
     static Floats min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
     static Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
-    static Floats nearest_integer(Floats v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT); }
-    // v 2^exponent, for integral exponents.
-    static Floats scale(Floats v, Floats exponent) { return _mm512_scalef_ps(v, exponent); }
+    // Add the integer in the last bits of `bits` to the exponent of v.
+    static Floats add_to_exponent(Floats v, Floats bits) {
+        return _mm512_castsi512_ps(
+            _mm512_add_epi32(_mm512_castps_si512(v), _mm512_slli_epi32(_mm512_castps_si512(bits), 23)));
+    }
 
     static Mask first(int count) { return static_cast<Mask>((1u << count) - 1); }
     static Mask above(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }

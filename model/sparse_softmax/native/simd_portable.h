@@ -44,14 +44,9 @@ struct Portable {
     static Floats fma(Floats a, Floats b, Floats c) { return a * b + c; }
     static Floats min(Floats a, Floats b) { return a < b ? a : b; }
     static Floats max(Floats a, Floats b) { return a > b ? a : b; }
-    // For |v| below 2^22.
-    static Floats nearest_integer(Floats v) {
-        const Floats magic = all(12582912.0f);  // 1.5 * 2^23: a sum with it has no room for a fraction
-        return (v + magic) - magic;
-    }
-    // v 2^exponent, for integral exponents in [-126, 127].
-    static Floats scale(Floats v, Floats exponent) {
-        return v * reinterpret_cast<Floats>((__builtin_convertvector(exponent, Mask) + 127) << 23);
+    // Add the integer in the last bits of `bits` to the exponent of v.
+    static Floats add_to_exponent(Floats v, Floats bits) {
+        return reinterpret_cast<Floats>(reinterpret_cast<Mask>(v) + (reinterpret_cast<Mask>(bits) << 23));
     }
 
     static Mask first(int count) { return Mask{0, 1, 2, 3} < Mask{count, count, count, count}; }
