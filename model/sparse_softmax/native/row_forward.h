@@ -17,7 +17,7 @@ constexpr int kFew = 12;
 // More candidates than this are not few.
 constexpr int kCandidates = 128;
 // Up to this length it pays to collect every candidate rather than to look for the blocks that hold one.
-constexpr int64_t kShort = 256;
+constexpr int64_t kShort = 128;
 // From this length on, a row is looked at in blocks.
 constexpr int64_t kLong = 16 * kBlock;
 // So many logits ahead is memory asked for while a short row is computed: the next row is on its way by then.
@@ -237,7 +237,7 @@ class Row {
         const bool is_short = class_count_ <= kShort;
         // The zeros of a longer row are written on the way, the candidates over them.
         const int64_t blocks = class_count_ < kLong ? 0 : class_count_ / kBlock;
-        float* block_maxima = scratch(2 * (class_count_ + kMargin));
+        float* block_maxima = blocks == 0 ? nullptr : scratch(2 * (class_count_ + kMargin));
         if (is_short) {
             maxima.add(logits_, 0, class_count_, [](Floats, int64_t) {}, [](int64_t) {});
         } else {
@@ -281,7 +281,7 @@ class Row {
         const int64_t count = collect<S>(logits_, class_count_, -kInfinity, candidates,
                                          [&](Floats v) { return S::at_least(v, at_least); });
         if (count > kRankable) return choose_from_all(position);
-        pad_with<S>(candidates, count, -kInfinity);
+        pad<S>(candidates, count);
         const int rank = static_cast<int>(position.rank);
         Neighbours found{highest_, highest_};
         if (rank > 1) found = at_ranks<S>(candidates, static_cast<int>(count), rank, rank - 1);
@@ -289,7 +289,7 @@ class Row {
         if (cut.value >= highest_) {
             share_among_maxima();
         } else {
-            weigh_collected(cut, lowest, candidates, count, [](Floats a, Floats b) { return S::at_least(a, b); });
+            weigh_in_place(cut);
         }
         return cut;
     }
@@ -298,7 +298,7 @@ class Row {
     Cut finish_few(const Position& position, float threshold, const float* block_maxima, int64_t blocks) {
         Candidates candidates;
         if (!find_candidates(threshold, block_maxima, blocks, candidates)) return choose_from_all(position);
-        pad_with<S>(candidates.values, candidates.count, -kInfinity);
+        pad<S>(candidates.values, candidates.count);
         const int rank = static_cast<int>(position.rank);
         Neighbours found{highest_, highest_};
         if (rank > 1) found = at_ranks<S>(candidates.values, candidates.count, rank, rank - 1);
@@ -479,7 +479,7 @@ class Row {
 
     // `collected` holds at least `rank` values, all of the row that are at least bracket.low. False where a NaN is one.
     bool choose(Position position, float* collected, const Bracket& bracket, Cut& cut) {
-        const int64_t count = bracket.above_low;
+        int64_t count = bracket.above_low;
         float* buffer = collected + class_count_ + kMargin;
         Neighbours found{highest_, highest_};
         if (!search(collected, position.rank, bracket, buffer, found)) return false;
@@ -489,10 +489,13 @@ class Row {
         } else if (4 * position.rank > 3 * class_count_) {
             weigh_in_place(cut);
         } else {
-            const Floats threshold = S::all(cut.value);
-            const int64_t survivors =
-                collect<S>(collected, count, -kInfinity, buffer, [&](Floats v) { return S::above(v, threshold); });
-            weigh_collected(cut, cut.value, buffer, survivors, [](Floats a, Floats b) { return S::above(a, b); });
+            float from = bracket.low;
+            if (4 * count > 5 * position.rank) {  // many of the collected do not survive
+                from = just_above(cut.value);
+                count = collect<S>(collected, count, -kInfinity, collected,
+                                   [&](Floats v) { return S::at_least(v, S::all(from)); });
+            }
+            weigh_collected(cut, from, collected, count);
         }
         return true;
     }
@@ -514,7 +517,7 @@ class Row {
         if (above > rank - 2 || above + inside < rank) {  // the row is spread otherwise
             found = Search<S>(collected, count, 0, rank, just_below(bracket.low), highest_, buffer).run();
         } else if (inside <= 2 * kRankable) {
-            pad_with<S>(buffer, inside, -kInfinity);
+            pad<S>(buffer, inside);
             const int wanted = static_cast<int>(rank - above);
             found = at_ranks<S>(buffer, static_cast<int>(inside), wanted, wanted - 1);
         } else {
@@ -596,31 +599,28 @@ class Row {
         });
     }
 
-    // Few survive: what was collected is computed side by side, and spread over zeros to where it came from: to the entries
-    // that `reaches(entry, threshold)`.
-    template <class Reaches>
-    void weigh_collected(const Cut& cut, float threshold, float* collected, int64_t count, const Reaches& reaches) {
-        pad_with<S>(collected, count, -kInfinity);
+    // Few survive: what was collected, all that is at least `from`, is computed side by side, and spread over zeros.
+    void weigh_collected(const Cut& cut, float from, float* collected, int64_t count) {
+        pad<S>(collected, count);
+        Floats scale;
         with_masses<S>(cut, [&](auto masses) {
             in_blocks(count, [&](int64_t first, int64_t length) {
                 for (int64_t i = first; i < first + length; i += S::kLanes)
                     S::store(collected + i, masses.of(S::load(collected + i)));
                 masses.settle();
             });
-            const Floats scale = masses.scale();
-            for (int64_t i = 0; i < count; i += S::kLanes)
-                S::store(collected + i, probability<S>(S::load(collected + i), scale));
+            scale = masses.scale();
         });
-        const Floats limit = S::all(threshold);
+        const Floats at_least = S::all(from);
         const float* next = collected;
         const float* ahead = logits_ + (class_count_ > kAhead ? class_count_ : kAhead);
         map_vectors<S>(logits_, class_count_, probabilities_, [&](Floats v) {
-            const auto mask = reaches(v, limit);
-            const Floats p = S::expand(next, mask);
+            const auto mask = S::at_least(v, at_least);
+            const Floats mass = S::expand(next, mask);
             next += S::count(mask);
             __builtin_prefetch(ahead);
             ahead += S::kLanes;
-            return p;
+            return probability<S>(mass, scale);
         });
     }
 

@@ -95,9 +95,11 @@ class Maxima {
     typename S::Floats zeros_[4] = {S::all(0), S::all(0), S::all(0), S::all(0)};
 };
 
-// The values of two ranks among few, by comparing each with each. `values` has -inf behind its last one (`pad_with`).
+// The values of two ranks among few, by comparing each with each. `values` has -inf behind its last one (`pad`).
 template <class S>
 LABELSET_INLINE Neighbours at_ranks(const float* values, int count, int lower_rank, int upper_rank) {
+    // A number of rounds that varies little is one that the CPU foresees.
+    count = (count + 15) & ~15;
     const auto infinity = S::all(kInfinity);
     auto lower = infinity, upper = infinity;
     const auto take = [&](typename S::Floats v, typename S::Counts above) {
@@ -135,6 +137,10 @@ inline int64_t order_of(float value) {
 
 inline float at_order(int64_t order) {
     return order < 0 ? as_float(static_cast<uint32_t>(-order) | 0x80000000) : as_float(static_cast<uint32_t>(order));
+}
+
+inline float just_above(float value) {
+    return at_order(order_of(value) + 1);
 }
 
 inline float just_below(float value) {
@@ -228,7 +234,7 @@ class Search {
     Neighbours rank_inside() const {
         float inside[kRankable + kMargin];
         const int count = static_cast<int>(collect_inside(inside));
-        pad_with<S>(inside, count, -kInfinity);
+        pad<S>(inside, count);
         const int rank = static_cast<int>(rank_ - above_top_);
         return at_ranks<S>(inside, count, rank, rank - 1);
     }

@@ -83,10 +83,10 @@ LABELSET_INLINE int64_t collect(const float* row, int64_t count, float rest, flo
     return end - to;
 }
 
-// `value` behind the last value of a buffer, up to the end of its last vector and beyond.
+// -inf behind the last value of a buffer, up to the end of its last vector and of its last 16 values.
 template <class S>
-LABELSET_INLINE void pad_with(float* values, int64_t count, float value) {
-    S::store(values + count, S::all(value));
+LABELSET_INLINE void pad(float* values, int64_t count) {
+    for (int i = 0; i < 16; i += S::kLanes) S::store(values + count + i, S::all(-kInfinity));
 }
 
 }  // namespace labelset
