@@ -11,6 +11,8 @@ namespace {
 
 // A thread is worth starting (some 20 us) for about this many logits.
 constexpr int64_t kLogitsPerThread = 1 << 17;
+// Cuts that a thread keeps until it has found their anchors.
+constexpr int64_t kRowsAtOnce = 16;
 
 // Call `work(first_row, last_row)` on contiguous shares of the rows.
 template <typename Work>
@@ -35,9 +37,8 @@ void labelset_r_softmax(const float* logits, const double* rates, int64_t rate_s
                         int64_t class_count, float* probabilities, int thread_count) {
     const labelset::RowKernels& kernels = labelset::row_kernels();
     share_rows(row_count, class_count, thread_count, [&](int64_t first, int64_t last) {
-        for (int64_t row = first; row < last; ++row)
-            kernels.forward(logits + row * class_count, rates[row * rate_step], class_count,
-                            probabilities + row * class_count);
+        kernels.forward(logits + first * class_count, rates + first * rate_step, rate_step, last - first, class_count,
+                        probabilities + first * class_count, nullptr);
     });
 }
 
@@ -46,20 +47,26 @@ void labelset_r_softmax_forward(const float* logits, const double* rates, int64_
                                 int64_t* anchors, float* shares, int thread_count) {
     const labelset::RowKernels& kernels = labelset::row_kernels();
     share_rows(row_count, class_count, thread_count, [&](int64_t first, int64_t last) {
-        for (int64_t row = first; row < last; ++row) {
-            const float* row_logits = logits + row * class_count;
-            const labelset::Cut found =
-                kernels.forward(row_logits, rates[row * rate_step], class_count, probabilities + row * class_count);
-            cut[row] = found.value;
-            if (exact_gradient) {
-                anchors[2 * row] = kernels.find(row_logits, found.lower, class_count);
-                anchors[2 * row + 1] = kernels.find(row_logits, found.upper, class_count);
-                shares[2 * row] = static_cast<float>(1 - found.fraction);
-                shares[2 * row + 1] = static_cast<float>(found.fraction);
-            } else {
-                anchors[2 * row] = anchors[2 * row + 1] = kernels.find(row_logits, found.highest, class_count);
-                shares[2 * row] = 1;
-                shares[2 * row + 1] = 0;
+        labelset::Cut cuts[kRowsAtOnce];
+        for (int64_t row = first; row < last; row += kRowsAtOnce) {
+            const int64_t count = std::min(kRowsAtOnce, last - row);
+            kernels.forward(logits + row * class_count, rates + row * rate_step, rate_step, count, class_count,
+                            probabilities + row * class_count, cuts);
+            for (int64_t i = 0; i < count; ++i) {
+                const float* row_logits = logits + (row + i) * class_count;
+                cut[row + i] = cuts[i].value;
+                int64_t* two_anchors = anchors + 2 * (row + i);
+                float* two_shares = shares + 2 * (row + i);
+                if (exact_gradient) {
+                    two_anchors[0] = kernels.find(row_logits, cuts[i].lower, class_count);
+                    two_anchors[1] = kernels.find(row_logits, cuts[i].upper, class_count);
+                    two_shares[0] = static_cast<float>(1 - cuts[i].fraction);
+                    two_shares[1] = static_cast<float>(cuts[i].fraction);
+                } else {
+                    two_anchors[0] = two_anchors[1] = kernels.find(row_logits, cuts[i].highest, class_count);
+                    two_shares[0] = 1;
+                    two_shares[1] = 0;
+                }
             }
         }
     });

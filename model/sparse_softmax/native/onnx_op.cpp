@@ -87,11 +87,10 @@ struct Rows {
 
     void compute_chunk(int64_t chunk) noexcept {
         const labelset::RowKernels& kernels = labelset::row_kernels();
-        const int64_t end = row_count * (chunk + 1) / chunk_count;
+        const int64_t first = row_count * chunk / chunk_count, last = row_count * (chunk + 1) / chunk_count;
         try {
-            for (int64_t row = row_count * chunk / chunk_count; row < end; ++row)
-                kernels.forward(logits + row * class_count, rates[row * rate_step], class_count,
-                                probabilities + row * class_count);
+            kernels.forward(logits + first * class_count, rates + first * rate_step, rate_step, last - first,
+                            class_count, probabilities + first * class_count, nullptr);
         } catch (const std::bad_alloc&) {  // a thread's first long row takes memory
             out_of_memory = true;
         }

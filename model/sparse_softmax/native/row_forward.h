@@ -1,10 +1,12 @@
-// r-softmax of one row, for any vector type `S` (simd_*.h); compiled once for each kind of CPU.
+// r-softmax of rows, for any vector type `S` (simd_*.h); compiled once for each kind of CPU.
 //
-// Only the two entries next to the cut have to be found, not the order of all. One look at the row gives its maximum and
-// a threshold a little below the cut; a second one collects what is above it; the exact search goes on among those.
-// Exponentials are taken of what was collected, not of the row.
+// Only the two entries next to the cut have to be found, not the order of all. A first look at the row gives a threshold
+// a little below the cut and collects what reaches it; the exact search goes on among those; exponentials are taken of
+// what survives, not of the row.
 #pragma once
 
+#include "row_masses.h"
+#include "row_maxima.h"
 #include "row_search.h"
 #include "rows.h"
 #include "scratch.h"
@@ -41,112 +43,103 @@ inline Cut cut_between(Neighbours found, float highest, double fraction) {
     return {static_cast<float>(lower + fraction * gap), found.lower, found.upper, highest, fraction};
 }
 
-// e^x for x <= 0 to about a unit in the last place. From e^-86.9 on it falls no further, at -inf either: a number below the
-// normal ones would cost as much as the rest of the row, and no probability is one (SPEC 1.4).
-template <class S>
-LABELSET_INLINE typename S::Floats exp(typename S::Floats x) {
-    x = S::max(x, S::all(-86.9f));
-    // A sum with 1.5 * 2^23 has no room for a fraction: its last bits are the nearest integer.
-    const auto magic = S::all(12582912.0f);
-    const auto rounded = S::fma(x, S::all(1.44269504f), magic);
-    const auto exponent = S::sub(rounded, magic);
-    // ln 2 in two parts: the product of the first with an exponent is exact.
-    auto r = S::fma(exponent, S::all(-0.693359375f), x);
-    r = S::fma(exponent, S::all(2.12194440e-4f), r);
-    // Least relative error (1e-7) for |r| <= ln(2) / 2 among those that start with 1 + r.
-    auto e = S::fma(S::all(8.31252e-3f), r, S::all(4.189016e-2f));
-    e = S::fma(e, r, S::all(1.6667115e-1f));
-    e = S::fma(e, r, S::all(4.9999231e-1f));
-    e = S::fma(e, r, S::all(1.0f));
-    e = S::fma(e, r, S::all(1.0f));
-    return S::add_to_exponent(e, rounded);
-}
-
-// Probabilities before they are divided by their sum: weight times exponential. A survivor's is never 0, the others' is.
-// `kExtreme`: for any weights; else for those of a maximum between 2^-20 and 2^60, which is every row in practice.
-template <class S, bool kExtreme>
-class Masses {
-   public:
-    using Floats = typename S::Floats;
-
-    explicit Masses(const Cut& cut)
-        : cut_(S::all(cut.value)), highest_(S::all(cut.highest)), unit_(S::all(unit(cut.highest - cut.value))) {}
-
-    LABELSET_INLINE Floats of(Floats logits) {
-        Floats weight = S::sub(logits, cut_);
-        // Two finite entries may lie further apart than the largest number.
-        if (kExtreme) weight = S::mul(S::min(weight, S::all(kLargest)), unit_);
-        const Floats mass = S::mul(weight, exp<S>(S::sub(logits, highest_)));
-        const Floats kept = S::keep(S::above(logits, cut_), S::max(mass, S::all(kSmallestNormal)));
-        sum_ = S::add(sum_, kept);
-        return kept;
-    }
-
-    // Thousands of float32 terms may add up, not millions: the sum so far goes to one in double.
-    void settle() {
-        total_ += S::sum(sum_);
-        sum_ = S::all(0);
-    }
-
-    // 1 / the sum of all masses, once it is settled.
-    Floats scale() const { return S::all(static_cast<float>(1 / total_)); }
-
-   private:
-    // A power of two that brings the weight of the maximum to about 1: no sum of weights leaves the type.
-    static float unit(float distance) {
-        const uint32_t exponent = as_bits(distance < kLargest ? distance : kLargest) >> 23;
-        return as_float((exponent < 1 ? 253 : exponent > 253 ? 1 : 254 - exponent) << 23);
-    }
-
-    Floats cut_, highest_, unit_;
-    Floats sum_ = S::all(0);
-    double total_ = 0;
-};
-
-// Call `work` with the masses that suit the cut.
-template <class S, class Work>
-LABELSET_INLINE void with_masses(const Cut& cut, const Work& work) {
-    const float distance = cut.highest - cut.value;
-    if (distance > 0x1p-20f && distance < 0x1p60f) {
-        work(Masses<S, false>(cut));
-    } else {
-        work(Masses<S, true>(cut));
-    }
-}
-
-// The share of a mass, which a survivor sees as at least the smallest normal number (SPEC 1.4).
-template <class S>
-LABELSET_INLINE typename S::Floats probability(typename S::Floats mass, typename S::Floats scale) {
-    return S::keep(S::above(mass, S::all(0)), S::max(S::mul(mass, scale), S::all(kSmallestNormal)));
-}
-
 template <class S>
 class Row {
    public:
-    Row(const float* logits, int64_t class_count, float* probabilities)
-        : logits_(logits), class_count_(class_count), probabilities_(probabilities) {}
+    // Floats of its own that a row needs to compute in.
+    static int64_t room(int64_t class_count) { return 2 * (class_count + kMargin); }
 
-    Cut forward(double rate) {
-        if (!(rate >= 0 && rate <= 1)) return all_nan();
-        if (class_count_ <= S::kLanes) return forward_in_registers<1>(rate);
-        if (class_count_ <= 2 * S::kLanes) return forward_in_registers<2>(rate);
-        // As if nothing were masked: that is found out on the way.
-        const Position position = position_of(rate, class_count_);
-        return position.rank <= kFew ? forward_few(rate, position) : forward_many(rate, position);
+    Row(const float* logits, int64_t class_count, float* probabilities, float* room)
+        : logits_(logits), class_count_(class_count), probabilities_(probabilities), collected_(room),
+          buffer_(room + class_count + kMargin) {}
+
+    // Three steps, so that rows may take turns: while one waits for its last few numbers, another one computes.
+    void look(double rate) {
+        rate_ = rate;
+        if (!(rate >= 0 && rate <= 1)) return spoil();
+        if (class_count_ <= S::kLanes) return compute_in_registers<1>();
+        if (class_count_ <= 2 * S::kLanes) return compute_in_registers<2>();
+        // As if nothing were masked: whether that is so is found out on the way.
+        position_ = position_of(rate, class_count_);
+        if (position_.rank == class_count_ && position_.fraction == 0) return look_at_extremes();
+        if (position_.rank > kFew) return look_at_sample();
+        look_at_columns();
+        // Here a turn of another row would cost more cache than it saves time.
+        if (class_count_ > kShort * 4) find_cut(), write();
+    }
+
+    void find_cut() {
+        if (next_ == Next::kSearch) return search_collected();
+        if (next_ == Next::kCandidates) return class_count_ <= kShort ? collect_candidates() : look_candidates_up();
+    }
+
+    const Cut& write() {
+        const Next next = next_;
+        next_ = Next::kNothing;
+        switch (next) {
+            case Next::kInPlace: weigh_in_place(); break;
+            case Next::kCollected: weigh_collected(); break;
+            case Next::kPlaces: weigh_candidates(); break;
+            case Next::kTied: share_among_maxima(); break;
+            default: break;
+        }
+        return cut_;
     }
 
    private:
     using Floats = typename S::Floats;
 
-    Cut all_nan() {
+    // What is left to do; nothing where the row is written.
+    enum class Next { kNothing, kCandidates, kSearch, kInPlace, kCollected, kPlaces, kTied };
+
+    struct Band {
+        float low, high;
+    };
+
+    // Two thresholds, and how many entries are above each; those that equal the low one count as above it.
+    struct Bracket {
+        float low, high;
+        int64_t above_low, above_high;
+    };
+
+    // Entries that may survive, and where they stand.
+    struct Candidates {
+        float values[kCandidates + kMargin];
+        int64_t places[kCandidates];
+        int count;
+    };
+
+    void spoil() {
         const float nan = __builtin_nanf("");
         fill<S>(probabilities_, class_count_, nan);
-        return {nan, nan, nan, nan, 0};
+        cut_ = {nan, nan, nan, nan, 0};
+        next_ = Next::kNothing;
     }
 
-    Cut all_masked() {
+    void clear_masked() {
         fill<S>(probabilities_, class_count_, 0);
-        return {0, 0, 0, -kInfinity, 0};
+        cut_ = {0, 0, 0, -kInfinity, 0};
+        next_ = Next::kNothing;
+    }
+
+    // False where the cut is the maximum: what ties for it shares equally (SPEC 1.3, the ends).
+    bool set_cut(Neighbours found) {
+        cut_ = cut_between(found, highest_, position_.fraction);
+        return cut_.value < highest_;
+    }
+
+    // Not all of the row is finite. False where that settled it: it is spoiled, or masked as a whole.
+    bool count_masked() {
+        int64_t unmasked;
+        if (!count_unmasked(unmasked)) {
+            spoil();
+        } else if (unmasked == 0) {
+            clear_masked();
+        } else {
+            position_ = position_of(rate_, unmasked);
+            return true;
+        }
+        return false;
     }
 
     // False where a NaN or a +inf spoils the row.
@@ -163,7 +156,7 @@ class Row {
 
     // A row that fits into few vectors: every entry is ranked against every other.
     template <int kVectors>
-    Cut forward_in_registers(double rate) {
+    void compute_in_registers() {
         const Floats masked = S::all(-kInfinity), infinity = S::all(kInfinity);
         // The last vector is never empty, and may be whole.
         const int rest = static_cast<int>(class_count_) - (kVectors - 1) * S::kLanes;
@@ -178,10 +171,10 @@ class Row {
             sound_bits &= S::bits(S::above(infinity, row[part]));
             maximum = S::max(row[part], maximum);
         }
-        if (sound_bits != S::bits(S::first(S::kLanes))) return all_nan();
-        if (unmasked_bits == 0) return all_masked();
+        if (sound_bits != S::bits(S::first(S::kLanes))) return spoil();
+        if (unmasked_bits == 0) return clear_masked();
         highest_ = S::highest(maximum);
-        const Position position = position_of(rate, __builtin_popcount(unmasked_bits));
+        position_ = position_of(rate_, __builtin_popcount(unmasked_bits));
 
         typename S::Counts above[kVectors];
         for (int part = 0; part < kVectors; ++part) above[part] = S::no_counts();
@@ -192,18 +185,14 @@ class Row {
                 above[part] = S::count_if(above[part], S::above(other, row[part]));
         }
         Floats lower = infinity, upper = infinity;
-        const int rank = static_cast<int>(position.rank);
+        const int rank = static_cast<int>(position_.rank);
         for (int part = 0; part < kVectors; ++part) {
             lower = S::min(lower, S::select(S::below(above[part], rank), row[part], infinity));
             upper = S::min(upper, S::select(S::below(above[part], rank - 1), row[part], infinity));
         }
         const Neighbours found{S::lowest(lower), rank == 1 ? highest_ : S::lowest(upper)};
-        const Cut cut = cut_between(found, highest_, position.fraction);
-        if (cut.value >= highest_) {
-            share_among_maxima();
-            return cut;
-        }
-        with_masses<S>(cut, [&](auto masses) {
+        if (!set_cut(found)) return share_among_maxima();
+        with_masses<S>(cut_, [&](auto masses) {
             for (int part = 0; part < kVectors; ++part) row[part] = masses.of(row[part]);
             masses.settle();
             const Floats scale = masses.scale();
@@ -211,7 +200,6 @@ class Row {
         });
         for (int part = 0; part + 1 < kVectors; ++part) S::store(probabilities_ + part * S::kLanes, row[part]);
         store_some(probabilities_ + (kVectors - 1) * S::kLanes, rest, row[kVectors - 1]);
-        return cut;
     }
 
     static Floats load_some(const float* from, int count) {
@@ -223,129 +211,95 @@ class Row {
         else S::store_first(to, count, v);
     }
 
-    // Entries that may survive, and where they stand.
-    struct Candidates {
-        float values[kCandidates + kMargin];
-        int64_t places[kCandidates];
-        int count = 0;
-    };
-
-    // A cut near the maximum. The rank-th largest column is a threshold that at least `rank` entries reach, and hardly
-    // more.
-    Cut forward_few(double rate, Position position) {
+    // r = 0: the cut is the smallest entry.
+    void look_at_extremes() {
         Maxima<S> maxima;
-        const bool is_short = class_count_ <= kShort;
-        // The zeros of a longer row are written on the way, the candidates over them.
-        const int64_t blocks = class_count_ < kLong ? 0 : class_count_ / kBlock;
-        float* block_maxima = blocks == 0 ? nullptr : scratch(2 * (class_count_ + kMargin));
-        if (is_short) {
-            maxima.add(logits_, 0, class_count_, [](Floats, int64_t) {}, [](int64_t) {});
-        } else {
-            scan_and_clear(blocks, block_maxima, maxima);
-        }
+        Floats smallest = S::all(kLargest);
+        const auto take = [&](Floats v, int64_t) { smallest = S::min(smallest, v); };
+        maxima.add(logits_, 0, class_count_, take, [&](int64_t i) {
+            take(S::load_first(logits_ + i, static_cast<int>(class_count_ - i), S::all(kLargest)), i);
+        });
         highest_ = S::highest(maxima.by_lane());
         if (maxima.special()) {
-            int64_t unmasked;
-            if (!count_unmasked(unmasked)) return all_nan();
-            if (unmasked == 0) return all_masked();
-            position = position_of(rate, unmasked);
+            if (count_masked()) collect_all();
+            return;
         }
-        const int rank = static_cast<int>(position.rank);
-        float threshold = highest_;
-        if (rank > 1) {
-            float columns[kColumns];
-            maxima.store_columns(columns);
-            threshold = at_ranks<S>(columns, kColumns, rank, rank).lower;
-        }
-        return is_short ? finish_short(position, threshold) : finish_few(position, threshold, block_maxima, blocks);
+        const float lowest = S::lowest(smallest);
+        next_ = set_cut({lowest, lowest}) ? Next::kInPlace : Next::kTied;
     }
 
-    void scan_and_clear(int64_t blocks, float* block_maxima, Maxima<S>& maxima) {
+    // A cut near the maximum: the rank-th largest column is a threshold that at least `rank` entries reach, and hardly more.
+    void look_at_columns() {
+        Maxima<S> maxima;
+        if (class_count_ <= kShort) {
+            maxima.add(logits_, 0, class_count_, [](Floats, int64_t) {}, [](int64_t) {});
+        } else {
+            clear_and_add(maxima);
+        }
+        highest_ = threshold_ = S::highest(maxima.by_lane());
+        if (maxima.special() && !count_masked()) return;
+        next_ = Next::kCandidates;
+        const int rank = static_cast<int>(position_.rank);
+        if (rank == 1) return;
+        float columns[kColumns];
+        maxima.store_columns(columns);
+        threshold_ = at_ranks<S>(columns, kColumns, rank, rank).lower;
+        // Where fewer columns than the rank hold an unmasked entry.
+        if (threshold_ < -kLargest) threshold_ = -kLargest;
+    }
+
+    // The zeros of a longer row are written on the way, what survives over them.
+    void clear_and_add(Maxima<S>& maxima) {
         const Floats zero = S::all(0);
         const auto clear = [&](Floats, int64_t i) { S::store(probabilities_ + i, zero); };
-        maxima.add_blocks(logits_, blocks, block_maxima, [&](Floats v, int64_t i) {
+        maxima.add_blocks(logits_, block_count(), buffer_, [&](Floats v, int64_t i) {
             clear(v, i);
             __builtin_prefetch(logits_ + i + 2 * kAhead, 0);
             __builtin_prefetch(probabilities_ + i + kAhead / 2, 1);
         });
-        maxima.add(logits_, blocks * kBlock, class_count_, clear, [&](int64_t i) {
+        maxima.add(logits_, block_count() * kBlock, class_count_, clear, [&](int64_t i) {
             S::store_first(probabilities_ + i, static_cast<int>(class_count_ - i), zero);
         });
     }
 
+    int64_t block_count() const { return class_count_ < kLong ? 0 : class_count_ / kBlock; }
+
     // A short row: all that reaches the threshold is collected, without a branch on what that is.
-    Cut finish_short(const Position& position, float threshold) {
-        float candidates[kShort + kMargin];
-        const float lowest = threshold > -kLargest ? threshold : -kLargest;
-        const Floats at_least = S::all(lowest);
-        const int64_t count = collect<S>(logits_, class_count_, -kInfinity, candidates,
+    void collect_candidates() {
+        const Floats at_least = S::all(threshold_);
+        const int64_t count = collect<S>(logits_, class_count_, -kInfinity, collected_,
                                          [&](Floats v) { return S::at_least(v, at_least); });
-        if (count > kRankable) return choose_from_all(position);
-        pad<S>(candidates, count);
-        const int rank = static_cast<int>(position.rank);
-        Neighbours found{highest_, highest_};
-        if (rank > 1) found = at_ranks<S>(candidates, static_cast<int>(count), rank, rank - 1);
-        const Cut cut = cut_between(found, highest_, position.fraction);
-        if (cut.value >= highest_) {
-            share_among_maxima();
-        } else {
-            weigh_in_place(cut);
+        if (count > kRankable) return search_all();
+        pad<S>(collected_, count);
+        next_ = set_cut(neighbours_among(collected_, static_cast<int>(count))) ? Next::kInPlace : Next::kTied;
+    }
+
+    // A longer row: the few places that reach the threshold are looked up.
+    void look_candidates_up() {
+        if (!find_candidates()) return search_all();
+        pad<S>(candidates_.values, candidates_.count);
+        set_cut(neighbours_among(candidates_.values, candidates_.count));
+        next_ = Next::kPlaces;
+    }
+
+    Neighbours neighbours_among(const float* values, int count) const {
+        const int rank = static_cast<int>(position_.rank);
+        if (rank == 1) return {highest_, highest_};
+        return at_ranks<S>(values, count, rank, rank - 1);
+    }
+
+    bool find_candidates() {
+        candidates_.count = 0;
+        const Floats at_least = S::all(threshold_);
+        for (int64_t block = 0; block < block_count(); ++block) {
+            if (S::bits(S::at_least(S::load(buffer_ + block * S::kLanes), at_least)) == 0) continue;
+            if (!find_candidates(block * kBlock, (block + 1) * kBlock)) return false;
         }
-        return cut;
+        return find_candidates(block_count() * kBlock, class_count_);
     }
 
-    // A longer row: the few places that reach the threshold are looked up; blocks that do not are not read again.
-    Cut finish_few(const Position& position, float threshold, const float* block_maxima, int64_t blocks) {
-        Candidates candidates;
-        if (!find_candidates(threshold, block_maxima, blocks, candidates)) return choose_from_all(position);
-        pad<S>(candidates.values, candidates.count);
-        const int rank = static_cast<int>(position.rank);
-        Neighbours found{highest_, highest_};
-        if (rank > 1) found = at_ranks<S>(candidates.values, candidates.count, rank, rank - 1);
-        const Cut cut = cut_between(found, highest_, position.fraction);
-        if (cut.value >= highest_) {
-            share_among_maxima(candidates, highest_);
-        } else {
-            with_masses<S>(cut, [&](auto masses) {
-                map(candidates, [&](Floats v) { return masses.of(v); });
-                masses.settle();
-                const Floats scale = masses.scale();
-                map(candidates, [&](Floats v) { return probability<S>(v, scale); });
-            });
-        }
-        for (int i = 0; i < candidates.count; ++i) probabilities_[candidates.places[i]] = candidates.values[i];
-        return cut;
-    }
-
-    template <class Change>
-    static void map(Candidates& candidates, const Change& change) {
-        for (int i = 0; i < candidates.count; i += S::kLanes)
-            S::store(candidates.values + i, change(S::load(candidates.values + i)));
-    }
-
-    static void share_among_maxima(Candidates& candidates, float highest) {
-        Floats ties = S::all(0);
-        map(candidates, [&](Floats v) {
-            const Floats tie = S::keep(S::equal(v, S::all(highest)), S::all(1));
-            ties = S::add(ties, tie);
-            return tie;
-        });
-        const Floats scale = S::all(1.0f / S::sum(ties));
-        map(candidates, [&](Floats v) { return S::mul(v, scale); });
-    }
-
-    bool find_candidates(float threshold, const float* block_maxima, int64_t blocks, Candidates& candidates) const {
-        const Floats at_least = S::all(threshold);
-        for (int64_t block = 0; block < blocks; ++block) {
-            if (S::bits(S::at_least(S::load(block_maxima + block * S::kLanes), at_least)) == 0) continue;
-            const int64_t first = block * kBlock;
-            if (!find_candidates(threshold, first, first + kBlock, candidates)) return false;
-        }
-        return find_candidates(threshold, blocks * kBlock, class_count_, candidates);
-    }
-
-    bool find_candidates(float threshold, int64_t first, int64_t last, Candidates& candidates) const {
-        const Floats at_least = S::all(threshold);
+    bool find_candidates(int64_t first, int64_t last) {
+        const Floats at_least = S::all(threshold_);
         int64_t i = first;
         for (; i + 4 * S::kLanes <= last; i += 4 * S::kLanes) {
             uint64_t reached = 0;
@@ -354,13 +308,13 @@ class Row {
                 reached |= bits << (part * S::kLanes);
                 if (class_count_ < kLong) ask_for_next_row(i + part * S::kLanes);
             }
-            if (reached != 0 && !append(reached, i, candidates)) return false;
+            if (reached != 0 && !append(reached, i)) return false;
         }
         for (; i < last; i += S::kLanes) {
             const int count = static_cast<int>(last - i < S::kLanes ? last - i : S::kLanes);
             const uint64_t reached = S::bits(S::at_least(load_some(logits_ + i, count), at_least));
             if (class_count_ < kLong) ask_for_next_row(i);
-            if (reached != 0 && !append(reached, i, candidates)) return false;
+            if (reached != 0 && !append(reached, i)) return false;
         }
         return true;
     }
@@ -371,61 +325,41 @@ class Row {
         __builtin_prefetch(probabilities_ + ahead, 1);
     }
 
-    bool append(uint64_t reached, int64_t first, Candidates& candidates) const {
-        if (candidates.count > kCandidates - 64) return false;
+    bool append(uint64_t reached, int64_t first) {
+        if (candidates_.count > kCandidates - 64) return false;
         do {
             const int64_t place = first + __builtin_ctzll(reached);
-            candidates.values[candidates.count] = logits_[place];
-            candidates.places[candidates.count++] = place;
+            candidates_.values[candidates_.count] = logits_[place];
+            candidates_.places[candidates_.count++] = place;
             reached &= reached - 1;
         } while (reached != 0);
         return true;
     }
 
-    // Any cut. A sample tells a threshold below it; what reaches the threshold is collected, and the row is not read again
-    // until its probabilities are written.
-    Cut forward_many(double rate, Position position) {
-        if (position.rank == class_count_ && position.fraction == 0) return forward_all(rate);  // r = 0
-        float* collected = scratch(2 * (class_count_ + kMargin));
+    // Any cut: a sample tells a threshold below it, and what reaches that is collected.
+    void look_at_sample() {
         // A first threshold misleads in one row of thirty, another one hardly ever.
         for (double spread = 1.75; spread < 8; spread *= 2) {
-            const Bracket bracket = collect_between(sample(position.rank, spread, collected), collected);
-            if (lowest_ == -kInfinity || highest_ == kInfinity) return forward_special(rate);
-            if (bracket.above_low < position.rank) continue;
-            Cut cut;
-            return choose(position, collected, bracket, cut) ? cut : forward_special(rate);
+            collect_between(sample(position_.rank, spread, collected_));
+            if (lowest_ == -kInfinity || highest_ == kInfinity) break;
+            if (bracket_.above_low >= position_.rank) {
+                next_ = Next::kSearch;
+                return;
+            }
         }
-        return choose_from_all(position);
+        if (count_masked()) collect_all();
     }
 
-    // As many, with masked classes, or spoiled.
-    Cut forward_special(double rate) {
-        int64_t unmasked;
-        if (!count_unmasked(unmasked)) return all_nan();
-        if (unmasked == 0) return all_masked();
-        Maxima<S> maxima;
-        maxima.add(logits_, 0, class_count_, [](Floats, int64_t) {}, [](int64_t) {});
-        highest_ = S::highest(maxima.by_lane());
-        return choose_from_all(position_of(rate, unmasked));
+    // For the rare rows of which nothing better is known: every entry that is not masked is collected.
+    void collect_all() {
+        collect_between({-kLargest, -kLargest});
+        next_ = Next::kSearch;
     }
 
-    // Every entry that is not masked is collected: for the rare rows of which nothing better is known.
-    Cut choose_from_all(Position position) {
-        float* collected = scratch(2 * (class_count_ + kMargin));
-        Cut cut;
-        choose(position, collected, collect_between({-kLargest, -kLargest}, collected), cut);
-        return cut;
+    void search_all() {
+        collect_all();
+        search_collected();
     }
-
-    struct Band {
-        float low, high;
-    };
-
-    // Two thresholds, and how many entries are above each; those that equal the low one count as above it.
-    struct Bracket {
-        float low, high;
-        int64_t above_low, above_high;
-    };
 
     // Thresholds between which the entry of this rank most likely lies; `values` has room for the sample.
     Band sample(int64_t rank, double spread, float* values) const {
@@ -458,55 +392,53 @@ class Row {
     }
 
     // Collect what is at least the low threshold, and NaN. Also finds the highest and the lowest entry, NaN aside.
-    Bracket collect_between(Band band, float* collected) {
+    void collect_between(Band band) {
         const Floats low = S::all(band.low), high = S::all(band.high);
         Floats lowest = S::all(kLargest), highest = S::all(-kLargest);
         auto above_high = S::no_counts();
-        const float* ahead = probabilities_;
-        const int64_t count = collect<S>(logits_, class_count_, band.low, collected, [&](Floats v) {
+        const float* ahead = class_count_ < kLong ? probabilities_ : logits_ + 2 * kAhead;
+        const int64_t count = collect<S>(logits_, class_count_, band.low, collected_, [&](Floats v) {
             lowest = S::min(v, lowest);
             highest = S::max(v, highest);
             above_high = S::count_if(above_high, S::above(v, high));
-            // Its own probabilities are written a row's time from now.
+            // The probabilities of a short row are written soon.
             __builtin_prefetch(ahead, 1);
             ahead += S::kLanes;
             return S::not_below(v, low);
         });
         lowest_ = S::lowest(lowest);
         highest_ = S::highest(highest);
-        return {band.low, band.high, count, S::total(above_high)};
+        bracket_ = {band.low, band.high, count, S::total(above_high)};
     }
 
-    // `collected` holds at least `rank` values, all of the row that are at least bracket.low. False where a NaN is one.
-    bool choose(Position position, float* collected, const Bracket& bracket, Cut& cut) {
-        int64_t count = bracket.above_low;
-        float* buffer = collected + class_count_ + kMargin;
+    // What was collected holds the neighbours of the cut, and all of the row from bracket_.low on.
+    void search_collected() {
         Neighbours found{highest_, highest_};
-        if (!search(collected, position.rank, bracket, buffer, found)) return false;
-        cut = cut_between(found, highest_, position.fraction);
-        if (cut.value >= highest_) {
-            share_among_maxima();
-        } else if (4 * position.rank > 3 * class_count_) {
-            weigh_in_place(cut);
+        if (!search(found)) {  // a NaN
+            count_masked();
+        } else if (!set_cut(found)) {
+            next_ = Next::kTied;
+        } else if (4 * position_.rank > 3 * class_count_) {
+            next_ = Next::kInPlace;
         } else {
-            float from = bracket.low;
-            if (4 * count > 5 * position.rank) {  // many of the collected do not survive
-                from = just_above(cut.value);
-                count = collect<S>(collected, count, -kInfinity, collected,
-                                   [&](Floats v) { return S::at_least(v, S::all(from)); });
-            }
-            weigh_collected(cut, from, collected, count);
+            next_ = Next::kCollected;
+            if (4 * bracket_.above_low <= 5 * position_.rank) return;
+            // Many of the collected do not survive.
+            bracket_.low = just_above(cut_.value);
+            const Floats low = S::all(bracket_.low);
+            bracket_.above_low = collect<S>(collected_, bracket_.above_low, -kInfinity, collected_,
+                                            [&](Floats v) { return S::at_least(v, low); });
         }
-        return true;
     }
 
-    bool search(const float* collected, int64_t rank, const Bracket& bracket, float* buffer, Neighbours& found) const {
-        const int64_t count = bracket.above_low;
-        const Band band = band_of(bracket, rank);
+    // False where a NaN was collected.
+    bool search(Neighbours& found) const {
+        const int64_t rank = position_.rank, count = bracket_.above_low;
+        const Band band = band_of(bracket_, rank);
         const Floats low = S::all(band.low), high = S::all(band.high);
         auto counts = S::no_counts();
         Floats zeros = S::all(0);
-        const int64_t inside = collect<S>(collected, count, -kLargest, buffer, [&](Floats v) {
+        const int64_t inside = collect<S>(collected_, count, -kLargest, buffer_, [&](Floats v) {
             counts = S::count_if(counts, S::above(v, high));
             zeros = S::fma(v, S::all(0), zeros);
             return S::both(S::at_least(v, low), S::at_least(high, v));
@@ -515,13 +447,13 @@ class Row {
         const int64_t above = S::total(counts);
         if (rank == 1) return true;
         if (above > rank - 2 || above + inside < rank) {  // the row is spread otherwise
-            found = Search<S>(collected, count, 0, rank, just_below(bracket.low), highest_, buffer).run();
+            found = Search<S>(collected_, count, 0, rank, just_below(bracket_.low), highest_, buffer_).run();
         } else if (inside <= 2 * kRankable) {
-            pad<S>(buffer, inside);
+            pad<S>(buffer_, inside);
             const int wanted = static_cast<int>(rank - above);
-            found = at_ranks<S>(buffer, static_cast<int>(inside), wanted, wanted - 1);
+            found = at_ranks<S>(buffer_, static_cast<int>(inside), wanted, wanted - 1);
         } else {
-            found = Search<S>(buffer, inside, above, rank, just_below(band.low), band.high, buffer).run();
+            found = Search<S>(buffer_, inside, above, rank, just_below(band.low), band.high, buffer_).run();
         }
         return true;
     }
@@ -553,28 +485,7 @@ class Row {
         return rough_log2(bounded) - rough_log2(all - bounded);
     }
 
-    // r = 0: the cut is the smallest entry.
-    Cut forward_all(double rate) {
-        Maxima<S> maxima;
-        Floats smallest = S::all(kLargest);
-        const auto take = [&](Floats v, int64_t) { smallest = S::min(smallest, v); };
-        maxima.add(logits_, 0, class_count_, take, [&](int64_t i) {
-            take(S::load_first(logits_ + i, static_cast<int>(class_count_ - i), S::all(kLargest)), i);
-        });
-        highest_ = S::highest(maxima.by_lane());
-        float lowest = S::lowest(smallest);
-        if (maxima.special()) {
-            int64_t unmasked;
-            if (!count_unmasked(unmasked)) return all_nan();
-            if (unmasked == 0) return all_masked();
-            if (unmasked < class_count_) return choose_from_all(position_of(rate, unmasked));
-        }
-        const Cut cut = cut_between({lowest, lowest}, highest_, 0);
-        cut.value >= highest_ ? share_among_maxima() : weigh_in_place(cut);
-        return cut;
-    }
-
-    // The cut is the maximum: equal shares among the entries that equal it (SPEC 1.3, the ends).
+    // The cut is the maximum: equal shares among the entries that equal it.
     void share_among_maxima() {
         const Floats highest = S::all(highest_);
         auto ties = S::no_counts();
@@ -587,8 +498,8 @@ class Row {
     }
 
     // Most entries survive: every entry is computed where it stands.
-    void weigh_in_place(const Cut& cut) {
-        with_masses<S>(cut, [&](auto masses) {
+    void weigh_in_place() {
+        with_masses<S>(cut_, [&](auto masses) {
             in_blocks(class_count_, [&](int64_t first, int64_t count) {
                 map_vectors<S>(logits_ + first, count, probabilities_ + first, [&](Floats v) { return masses.of(v); });
                 masses.settle();
@@ -599,11 +510,13 @@ class Row {
         });
     }
 
-    // Few survive: what was collected, all that is at least `from`, is computed side by side, and spread over zeros.
-    void weigh_collected(const Cut& cut, float from, float* collected, int64_t count) {
+    // Few survive: what was collected, all that is at least bracket_.low, is computed side by side, and spread over zeros.
+    void weigh_collected() {
+        float* collected = collected_;
+        const int64_t count = bracket_.above_low;
         pad<S>(collected, count);
         Floats scale;
-        with_masses<S>(cut, [&](auto masses) {
+        with_masses<S>(cut_, [&](auto masses) {
             in_blocks(count, [&](int64_t first, int64_t length) {
                 for (int64_t i = first; i < first + length; i += S::kLanes)
                     S::store(collected + i, masses.of(S::load(collected + i)));
@@ -611,15 +524,19 @@ class Row {
             });
             scale = masses.scale();
         });
-        const Floats at_least = S::all(from);
+        const Floats at_least = S::all(bracket_.low);
         const float* next = collected;
-        const float* ahead = logits_ + (class_count_ > kAhead ? class_count_ : kAhead);
+        // What is needed next: the row after the one that takes turns with this one, or the rest of a long row.
+        const float* ahead = logits_ + (class_count_ < kLong ? 2 * class_count_ : 2 * kAhead);
+        const float* written_next = probabilities_ + (class_count_ < kLong ? 0 : kAhead / 2);
         map_vectors<S>(logits_, class_count_, probabilities_, [&](Floats v) {
             const auto mask = S::at_least(v, at_least);
             const Floats mass = S::expand(next, mask);
             next += S::count(mask);
-            __builtin_prefetch(ahead);
+            __builtin_prefetch(ahead, 0);
+            __builtin_prefetch(written_next, 1);
             ahead += S::kLanes;
+            written_next += S::kLanes;
             return probability<S>(mass, scale);
         });
     }
@@ -632,15 +549,74 @@ class Row {
             work(first, count - first < kSummed ? count - first : kSummed);
     }
 
+    // Hardly any survive: each is written to its place among the zeros.
+    void weigh_candidates() {
+        float* values = candidates_.values;
+        const auto change = [&](const auto& change_one) {
+            for (int i = 0; i < candidates_.count; i += S::kLanes) S::store(values + i, change_one(S::load(values + i)));
+        };
+        if (cut_.value < highest_) {
+            with_masses<S>(cut_, [&](auto masses) {
+                change([&](Floats v) { return masses.of(v); });
+                masses.settle();
+                const Floats scale = masses.scale();
+                change([&](Floats mass) { return probability<S>(mass, scale); });
+            });
+        } else {
+            Floats ties = S::all(0);
+            change([&](Floats v) {
+                const Floats tie = S::keep(S::equal(v, S::all(highest_)), S::all(1));
+                ties = S::add(ties, tie);
+                return tie;
+            });
+            const Floats share = S::all(1.0f / S::sum(ties));
+            change([&](Floats tie) { return S::mul(tie, share); });
+        }
+        for (int i = 0; i < candidates_.count; ++i) probabilities_[candidates_.places[i]] = values[i];
+    }
+
     const float* logits_;
     int64_t class_count_;
     float* probabilities_;
-    float highest_ = 0, lowest_ = 0;
+    // What reaches a threshold; and room for the search, or the maxima of the blocks.
+    float *collected_, *buffer_;
+
+    Next next_ = Next::kNothing;
+    double rate_ = 0;
+    Position position_{};
+    float highest_ = 0, lowest_ = 0, threshold_ = 0;
+    Bracket bracket_{};
+    Candidates candidates_;
+    Cut cut_{};
 };
 
+// rows.h: RowKernels::forward.
 template <class S>
-Cut forward(const float* logits, double rate, int64_t class_count, float* probabilities) {
-    return Row<S>(logits, class_count, probabilities).forward(rate);
+void forward(const float* logits, const double* rates, int64_t rate_step, int64_t row_count, int64_t class_count,
+             float* probabilities, Cut* cuts) {
+    const int64_t room = Row<S>::room(class_count);
+    const bool paired = class_count < kLong;
+    float* rooms = scratch(paired ? 2 * room : room);
+    const auto make = [&](int64_t row, float* own) {
+        return Row<S>(logits + row * class_count, class_count, probabilities + row * class_count, own);
+    };
+    int64_t row = 0;
+    for (; paired && row + 2 <= row_count; row += 2) {
+        Row<S> first = make(row, rooms), second = make(row + 1, rooms + room);
+        first.look(rates[row * rate_step]);
+        second.look(rates[(row + 1) * rate_step]);
+        first.find_cut();
+        second.find_cut();
+        const Cut &first_cut = first.write(), &second_cut = second.write();
+        if (cuts != nullptr) cuts[row] = first_cut, cuts[row + 1] = second_cut;
+    }
+    for (; row < row_count; ++row) {
+        Row<S> only = make(row, rooms);
+        only.look(rates[row * rate_step]);
+        only.find_cut();
+        const Cut& cut = only.write();
+        if (cuts != nullptr) cuts[row] = cut;
+    }
 }
 
 }  // namespace labelset

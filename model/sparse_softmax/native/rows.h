@@ -1,4 +1,4 @@
-// One row at a time, on the instructions that this CPU has.
+// Rows, on the instructions that this CPU has.
 #pragma once
 
 #include <cstdint>
@@ -14,11 +14,13 @@ struct Cut {
     double fraction;  // h - lo
 };
 
-// The ways to compute a row on one kind of CPU.
+// The ways to compute rows on one kind of CPU.
 struct RowKernels {
     const char* name;
-    // Probabilities of one row; returns its cut. `probabilities` must not overlap `logits`. Any class_count >= 1.
-    Cut (*forward)(const float* logits, double rate, int64_t class_count, float* probabilities);
+    // Probabilities of rows that follow each other, class_count >= 1 apart; row i has the rate rates[i * rate_step].
+    // `probabilities` must not overlap `logits`. `cuts`: one a row, or null.
+    void (*forward)(const float* logits, const double* rates, int64_t rate_step, int64_t row_count, int64_t class_count,
+                    float* probabilities, Cut* cuts);
     // The gradient of the logits of one row (SPEC 1.5), all but the part that moves the cut, which it returns: the sum
     // of the pulls through the weights.
     float (*backward)(const float* logits, const float* probabilities, float cut, const float* gradient,
