@@ -14,34 +14,31 @@ float backward(const float* logits, const float* probabilities, float cut, const
         fill<S>(logits_gradient, class_count, cut);
         return cut;
     }
-    Floats products = S::all(0);
-    int64_t i = 0;
-    for (; i + S::kLanes <= class_count; i += S::kLanes)
-        products = S::fma(S::load(probabilities + i), S::load(gradient + i), products);
-    const int rest = static_cast<int>(class_count - i);
-    if (rest > 0) {
-        const Floats none = S::all(0);
-        products = S::fma(S::load_first(probabilities + i, rest, none), S::load_first(gradient + i, rest, none), products);
-    }
-    const Floats mean = S::all(S::sum(products)), cut_v = S::all(cut);
-    Floats pulls = S::all(0);
-    const auto gradient_of = [&](Floats x, Floats p, Floats g) {
-        const auto survives = S::above(x, cut_v);
-        const Floats a = S::mul(p, S::sub(g, mean));
-        const Floats b = S::keep(survives, S::div(a, S::sub(x, cut_v)));
-        pulls = S::add(pulls, b);
-        return S::add(S::keep(survives, a), b);
-    };
-    for (i = 0; i + S::kLanes <= class_count; i += S::kLanes) {
-        const Floats x = S::load(logits + i), p = S::load(probabilities + i), g = S::load(gradient + i);
-        S::store(logits_gradient + i, gradient_of(x, p, g));
-    }
-    if (rest > 0) {
-        const Floats x = S::load_first(logits + i, rest, S::all(-kInfinity)), none = S::all(0);
-        const Floats p = S::load_first(probabilities + i, rest, none), g = S::load_first(gradient + i, rest, none);
-        S::store_first(logits_gradient + i, rest, gradient_of(x, p, g));
-    }
-    return S::sum(pulls);
+    // Thousands of float32 terms may add up, not millions: the sum of a block goes to one in double.
+    double product = 0, pull = 0;
+    in_blocks(class_count, [&](int64_t first, int64_t count) {
+        Floats products = S::all(0);
+        for_each_vector<S>(probabilities + first, count, 0, [&](Floats p, int64_t i) {
+            products = S::fma(p, load_up_to<S>(gradient + first + i, count - i, 0), products);
+        });
+        product += S::sum(products);
+    });
+    const Floats mean = S::all(static_cast<float>(product)), cut_v = S::all(cut);
+    in_blocks(class_count, [&](int64_t first, int64_t count) {
+        Floats pulls = S::all(0);
+        for_each_vector<S>(logits + first, count, -kInfinity, [&](Floats x, int64_t i) {
+            const int64_t left = count - i;
+            const auto survives = S::above(x, cut_v);
+            const Floats p = load_up_to<S>(probabilities + first + i, left, 0);
+            const Floats g = load_up_to<S>(gradient + first + i, left, 0);
+            const Floats a = S::mul(p, S::sub(g, mean));
+            const Floats b = S::keep(survives, S::div(a, S::sub(x, cut_v)));
+            pulls = S::add(pulls, b);
+            store_up_to<S>(logits_gradient + first + i, left, S::add(S::keep(survives, a), b));
+        });
+        pull += S::sum(pulls);
+    });
+    return static_cast<float>(pull);
 }
 
 // The first class whose logit equals `value`; 0 where none does.

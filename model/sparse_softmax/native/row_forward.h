@@ -21,7 +21,7 @@ constexpr int kCandidates = 128;
 // Up to this length it pays to collect every candidate rather than to look for the blocks that hold one.
 constexpr int64_t kShort = 128;
 // From this length on, a row is looked at in blocks.
-constexpr int64_t kLong = 16 * kBlock;
+constexpr int64_t kLong = 4 * kBlock;
 // So many logits ahead is memory asked for while a short row is computed: the next row is on its way by then.
 constexpr int64_t kAhead = 1024;
 
@@ -162,7 +162,7 @@ class Row {
         const int rest = static_cast<int>(class_count_) - (kVectors - 1) * S::kLanes;
         Floats row[kVectors];
         for (int part = 0; part + 1 < kVectors; ++part) row[part] = S::load(logits_ + part * S::kLanes);
-        row[kVectors - 1] = load_some(logits_ + (kVectors - 1) * S::kLanes, rest);
+        row[kVectors - 1] = load_up_to<S>(logits_ + (kVectors - 1) * S::kLanes, rest, -kInfinity);
 
         uint32_t unmasked_bits = 0, sound_bits = ~uint32_t{0};
         Floats maximum = masked;
@@ -199,16 +199,7 @@ class Row {
             for (int part = 0; part < kVectors; ++part) row[part] = probability<S>(row[part], scale);
         });
         for (int part = 0; part + 1 < kVectors; ++part) S::store(probabilities_ + part * S::kLanes, row[part]);
-        store_some(probabilities_ + (kVectors - 1) * S::kLanes, rest, row[kVectors - 1]);
-    }
-
-    static Floats load_some(const float* from, int count) {
-        return count == S::kLanes ? S::load(from) : S::load_first(from, count, S::all(-kInfinity));
-    }
-
-    static void store_some(float* to, int count, Floats v) {
-        if (count == S::kLanes) S::store(to, v);
-        else S::store_first(to, count, v);
+        store_up_to<S>(probabilities_ + (kVectors - 1) * S::kLanes, rest, row[kVectors - 1]);
     }
 
     // r = 0: the cut is the smallest entry.
@@ -311,8 +302,7 @@ class Row {
             if (reached != 0 && !append(reached, i)) return false;
         }
         for (; i < last; i += S::kLanes) {
-            const int count = static_cast<int>(last - i < S::kLanes ? last - i : S::kLanes);
-            const uint64_t reached = S::bits(S::at_least(load_some(logits_ + i, count), at_least));
+            const uint64_t reached = S::bits(S::at_least(load_up_to<S>(logits_ + i, last - i, -kInfinity), at_least));
             if (class_count_ < kLong) ask_for_next_row(i);
             if (reached != 0 && !append(reached, i)) return false;
         }
@@ -363,7 +353,7 @@ class Row {
 
     // Thresholds between which the entry of this rank most likely lies; `values` has room for the sample.
     Band sample(int64_t rank, double spread, float* values) const {
-        const int64_t size = class_count_ < kLong ? 32 : class_count_ < 8 * kLong ? 64 : 1024;
+        const int64_t size = class_count_ < 4096 ? 32 : class_count_ < 32768 ? 64 : 1024;
         const int64_t stride = class_count_ / size * S::kLanes;
         for (int64_t i = 0, from = 0; i < size; i += S::kLanes, from += stride) S::store(values + i, S::load(logits_ + from));
         const double share = static_cast<double>(rank) / static_cast<double>(class_count_);
@@ -539,14 +529,6 @@ class Row {
             written_next += S::kLanes;
             return probability<S>(mass, scale);
         });
-    }
-
-    // A sum over one block stays exact enough in float32.
-    template <class Work>
-    static void in_blocks(int64_t count, const Work& work) {
-        constexpr int64_t kSummed = 2048;
-        for (int64_t first = 0; first < count; first += kSummed)
-            work(first, count - first < kSummed ? count - first : kSummed);
     }
 
     // Hardly any survive: each is written to its place among the zeros.

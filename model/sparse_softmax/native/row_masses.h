@@ -28,7 +28,7 @@ LABELSET_INLINE typename S::Floats exp(typename S::Floats x) {
 }
 
 // Probabilities before they are divided by their sum: weight times exponential. A survivor's is never 0, the others' is.
-// `kExtreme`: for any weights; else for those of a maximum between 2^-20 and 2^60, which is every row in practice.
+// `kExtreme`: for any weights; else for those of a maximum between 1/8 and 2^60, which is every row in practice.
 template <class S, bool kExtreme>
 class Masses {
    public:
@@ -72,7 +72,7 @@ class Masses {
 template <class S, class Work>
 LABELSET_INLINE void with_masses(const Cut& cut, const Work& work) {
     const float distance = cut.highest - cut.value;
-    if (distance > 0x1p-20f && distance < 0x1p60f) {
+    if (distance > 0x1p-3f && distance < 0x1p60f) {
         work(Masses<S, false>(cut));
     } else {
         work(Masses<S, true>(cut));

@@ -53,6 +53,29 @@ LABELSET_INLINE void map_vectors(const float* from, int64_t count, float* to, co
     }
 }
 
+// A vector of what is left of a row, `left` > 0 values; lanes beyond it are `rest`, and not stored.
+template <class S>
+LABELSET_INLINE typename S::Floats load_up_to(const float* from, int64_t left, float rest) {
+    return left >= S::kLanes ? S::load(from) : S::load_first(from, static_cast<int>(left), S::all(rest));
+}
+
+template <class S>
+LABELSET_INLINE void store_up_to(float* to, int64_t left, typename S::Floats v) {
+    if (left >= S::kLanes) {
+        S::store(to, v);
+    } else {
+        S::store_first(to, static_cast<int>(left), v);
+    }
+}
+
+// Call `work(first, count)` on blocks over which a sum in float32 stays exact enough.
+template <class Work>
+LABELSET_INLINE void in_blocks(int64_t count, const Work& work) {
+    constexpr int64_t kSummed = 2048;
+    for (int64_t first = 0; first < count; first += kSummed)
+        work(first, count - first < kSummed ? count - first : kSummed);
+}
+
 template <class S>
 LABELSET_INLINE void fill(float* to, int64_t count, float value) {
     const auto v = S::all(value);
