@@ -328,22 +328,29 @@ class Row {
 
     // Any cut: a sample tells a threshold below it, and what reaches that is collected.
     void look_at_sample() {
+        next_ = Next::kSearch;
         // A first threshold misleads in one row of thirty, another one hardly ever.
         for (double spread = 1.75; spread < 8; spread *= 2) {
-            collect_between(sample(position_.rank, spread, collected_));
+            const bool is_enough = collect_by_sample(logits_, class_count_, spread);
             if (lowest_ == -kInfinity || highest_ == kInfinity) break;
-            if (bracket_.above_low >= position_.rank) {
-                next_ = Next::kSearch;
-                return;
-            }
+            if (is_enough) return;
         }
         if (count_masked()) collect_all();
     }
 
-    // For the rare rows of which nothing better is known: every entry that is not masked is collected.
+    // For rows of which nothing better is known, as those with masked classes: first every entry that is not masked.
     void collect_all() {
-        collect_between({-kLargest, -kLargest});
         next_ = Next::kSearch;
+        const Band all{-kLargest, -kLargest};
+        collect_between(logits_, class_count_, all);
+        const int64_t unmasked = bracket_.above_low;
+        if (unmasked <= kRankable || collect_by_sample(collected_, unmasked, 3.5)) return;
+        collect_between(logits_, class_count_, all);
+    }
+
+    bool collect_by_sample(const float* row, int64_t count, double spread) {
+        collect_between(row, count, sample(row, count, spread));
+        return bracket_.above_low >= position_.rank;
     }
 
     void search_all() {
@@ -351,24 +358,25 @@ class Row {
         search_collected();
     }
 
-    // Thresholds between which the entry of this rank most likely lies; `values` has room for the sample.
-    Band sample(int64_t rank, double spread, float* values) const {
-        const int64_t size = class_count_ < 4096 ? 32 : class_count_ < 32768 ? 64 : 1024;
-        const int64_t stride = class_count_ / size * S::kLanes;
-        for (int64_t i = 0, from = 0; i < size; i += S::kLanes, from += stride) S::store(values + i, S::load(logits_ + from));
-        const double share = static_cast<double>(rank) / static_cast<double>(class_count_);
+    // Thresholds between which the entry of the wanted rank most likely lies.
+    Band sample(const float* row, int64_t count, double spread) const {
+        const int64_t size = count < 4096 ? 32 : count < 32768 ? 64 : 1024;
+        const int64_t stride = count / size * S::kLanes;
+        for (int64_t i = 0, from = 0; i < size; i += S::kLanes, from += stride) {
+            // Finite, whatever the row: the search relies on it, and what is masked (-inf) is never collected.
+            const Floats v = S::min(S::load(row + from), S::all(kLargest));
+            S::store(buffer_ + i, S::max(v, S::all(-kLargest)));
+        }
+        const double share = static_cast<double>(position_.rank) / static_cast<double>(count);
         const double expected = share * static_cast<double>(size), scatter = __builtin_sqrt(expected * (1 - share));
         const int64_t low = static_cast<int64_t>(expected + spread * scatter + 1.5);
         const int64_t high = static_cast<int64_t>(expected - 1.25 * scatter + 0.5);
-        const Neighbours found = of_sample(values, size, low < size ? low : size, high > 1 ? high : 1);
-        // Above -inf: what is masked is never collected.
-        return {low <= size && found.lower > -kLargest ? found.lower : -kLargest,
-                found.upper > -kLargest ? found.upper : -kLargest};
+        const Neighbours found = of_sample(buffer_, size, low < size ? low : size, high > 1 ? high : 1);
+        return {low <= size ? found.lower : -kLargest, found.upper};
     }
 
     static Neighbours of_sample(float* values, int64_t size, int64_t low, int64_t high) {
         if (size <= 64) return at_ranks<S>(values, static_cast<int>(size), static_cast<int>(low), static_cast<int>(high));
-        // A NaN or an infinity may be among them: the thresholds are any then, the row is found out later.
         Floats lowest = S::all(kLargest), highest = S::all(-kLargest);
         for_each_vector<S>(values, size, 0, [&](Floats v, int64_t) {
             lowest = S::min(v, lowest);
@@ -381,13 +389,14 @@ class Row {
         return {find(low), find(high)};
     }
 
-    // Collect what is at least the low threshold, and NaN. Also finds the highest and the lowest entry, NaN aside.
-    void collect_between(Band band) {
+    // Collect what is at least the low threshold, and NaN, of a row or of what was collected before. Also finds the highest
+    // and the lowest entry, NaN aside.
+    void collect_between(const float* row, int64_t row_count, Band band) {
         const Floats low = S::all(band.low), high = S::all(band.high);
         Floats lowest = S::all(kLargest), highest = S::all(-kLargest);
         auto above_high = S::no_counts();
         const float* ahead = class_count_ < kLong ? probabilities_ : logits_ + 2 * kAhead;
-        const int64_t count = collect<S>(logits_, class_count_, band.low, collected_, [&](Floats v) {
+        const int64_t count = collect<S>(row, row_count, band.low, collected_, [&](Floats v) {
             lowest = S::min(v, lowest);
             highest = S::max(v, highest);
             above_high = S::count_if(above_high, S::above(v, high));
