@@ -329,28 +329,43 @@ class Row {
     // Any cut: a sample tells a threshold below it, and what reaches that is collected.
     void look_at_sample() {
         next_ = Next::kSearch;
+        negated_ = survive_mostly();
         // A first threshold misleads in one row of thirty, another one hardly ever.
         for (double spread = 1.75; spread < 8; spread *= 2) {
-            const bool is_enough = collect_by_sample(logits_, class_count_, spread);
+            const bool is_enough = negated_ ? collect_by_sample<true>(logits_, class_count_, spread)
+                                            : collect_by_sample<false>(logits_, class_count_, spread);
             if (lowest_ == -kInfinity || highest_ == kInfinity) break;
             if (is_enough) return;
         }
         if (count_masked()) collect_all();
     }
 
+    // Then it is those that do not that are collected: the search goes through the negated row.
+    bool survive_mostly() const { return 4 * position_.rank > 3 * class_count_; }
+
+    // The rank that the search is for. In the negated row the neighbours change places.
+    int64_t searched_rank() const { return negated_ ? class_count_ - position_.rank + 2 : position_.rank; }
+
     // For rows of which nothing better is known, as those with masked classes: first every entry that is not masked.
     void collect_all() {
         next_ = Next::kSearch;
+        negated_ = false;
         const Band all{-kLargest, -kLargest};
-        collect_between(logits_, class_count_, all);
+        collect_between<false>(logits_, class_count_, all);
         const int64_t unmasked = bracket_.above_low;
-        if (unmasked <= kRankable || collect_by_sample(collected_, unmasked, 3.5)) return;
-        collect_between(logits_, class_count_, all);
+        if (unmasked <= kRankable || collect_by_sample<false>(collected_, unmasked, 3.5)) return;
+        collect_between<false>(logits_, class_count_, all);
     }
 
+    template <bool kNegated>
     bool collect_by_sample(const float* row, int64_t count, double spread) {
-        collect_between(row, count, sample(row, count, spread));
-        return bracket_.above_low >= position_.rank;
+        collect_between<kNegated>(row, count, sample<kNegated>(row, count, spread));
+        return bracket_.above_low >= searched_rank();
+    }
+
+    template <bool kNegated>
+    static Floats searched(Floats v) {
+        return kNegated ? S::sub(S::all(0), v) : v;
     }
 
     void search_all() {
@@ -359,15 +374,16 @@ class Row {
     }
 
     // Thresholds between which the entry of the wanted rank most likely lies.
+    template <bool kNegated>
     Band sample(const float* row, int64_t count, double spread) const {
         const int64_t size = count < 4096 ? 32 : count < 32768 ? 64 : 1024;
         const int64_t stride = count / size * S::kLanes;
         for (int64_t i = 0, from = 0; i < size; i += S::kLanes, from += stride) {
             // Finite, whatever the row: the search relies on it, and what is masked (-inf) is never collected.
-            const Floats v = S::min(S::load(row + from), S::all(kLargest));
+            const Floats v = S::min(searched<kNegated>(S::load(row + from)), S::all(kLargest));
             S::store(buffer_ + i, S::max(v, S::all(-kLargest)));
         }
-        const double share = static_cast<double>(position_.rank) / static_cast<double>(count);
+        const double share = static_cast<double>(searched_rank()) / static_cast<double>(count);
         const double expected = share * static_cast<double>(size), scatter = __builtin_sqrt(expected * (1 - share));
         const int64_t low = static_cast<int64_t>(expected + spread * scatter + 1.5);
         const int64_t high = static_cast<int64_t>(expected - 1.25 * scatter + 0.5);
@@ -391,14 +407,16 @@ class Row {
 
     // Collect what is at least the low threshold, and NaN, of a row or of what was collected before. Also finds the highest
     // and the lowest entry, NaN aside.
+    template <bool kNegated>
     void collect_between(const float* row, int64_t row_count, Band band) {
         const Floats low = S::all(band.low), high = S::all(band.high);
         Floats lowest = S::all(kLargest), highest = S::all(-kLargest);
         auto above_high = S::no_counts();
         const float* ahead = class_count_ < kLong ? probabilities_ : logits_ + 2 * kAhead;
-        const int64_t count = collect<S>(row, row_count, band.low, collected_, [&](Floats v) {
+        const int64_t count = collect<S>(row, row_count, kNegated ? -band.low : band.low, collected_, [&](Floats& v) {
             lowest = S::min(v, lowest);
             highest = S::max(v, highest);
+            v = searched<kNegated>(v);
             above_high = S::count_if(above_high, S::above(v, high));
             // The probabilities of a short row are written soon.
             __builtin_prefetch(ahead, 1);
@@ -410,14 +428,17 @@ class Row {
         bracket_ = {band.low, band.high, count, S::total(above_high)};
     }
 
-    // What was collected holds the neighbours of the cut, and all of the row from bracket_.low on.
+    // What was collected holds the neighbours of the cut, and all from bracket_.low on.
     void search_collected() {
         Neighbours found{highest_, highest_};
         if (!search(found)) {  // a NaN
             count_masked();
-        } else if (!set_cut(found)) {
+            return;
+        }
+        if (negated_) found = {-found.upper, -found.lower};
+        if (!set_cut(found)) {
             next_ = Next::kTied;
-        } else if (4 * position_.rank > 3 * class_count_) {
+        } else if (survive_mostly()) {
             next_ = Next::kInPlace;
         } else {
             next_ = Next::kCollected;
@@ -432,8 +453,9 @@ class Row {
 
     // False where a NaN was collected.
     bool search(Neighbours& found) const {
-        const int64_t rank = position_.rank, count = bracket_.above_low;
-        const Band band = band_of(bracket_, rank);
+        const int64_t rank = searched_rank(), count = bracket_.above_low;
+        const float top = negated_ ? -lowest_ : highest_;
+        const Band band = band_of(bracket_, rank, top);
         const Floats low = S::all(band.low), high = S::all(band.high);
         auto counts = S::no_counts();
         Floats zeros = S::all(0);
@@ -446,7 +468,7 @@ class Row {
         const int64_t above = S::total(counts);
         if (rank == 1) return true;
         if (above > rank - 2 || above + inside < rank) {  // the row is spread otherwise
-            found = Search<S>(collected_, count, 0, rank, just_below(bracket_.low), highest_, buffer_).run();
+            found = Search<S>(collected_, count, 0, rank, just_below(bracket_.low), top, buffer_).run();
         } else if (inside <= 2 * kRankable) {
             pad<S>(buffer_, inside);
             const int wanted = static_cast<int>(rank - above);
@@ -459,7 +481,7 @@ class Row {
 
     // Two thresholds closer to the cut: where it should be if the entries near it were spread like the logistic
     // distribution, whose log-odds are linear, and how far off that may be.
-    Band band_of(const Bracket& bracket, int64_t rank) const {
+    Band band_of(const Bracket& bracket, int64_t rank, float top) const {
         const float between = static_cast<float>(bracket.above_low - bracket.above_high);
         const float at_low = log_odds(static_cast<float>(bracket.above_low));
         const float at_high = log_odds(static_cast<float>(bracket.above_high));
@@ -472,7 +494,7 @@ class Row {
         const float reach = ranks * per_odds * (log_odds(here + 1) - at_rank);
         Band band{expected - reach, expected + reach};
         // Written so that a NaN, from thresholds that tie or are infinite, takes the safe side.
-        const float safe_high = above ? highest_ : bracket.high;
+        const float safe_high = above ? top : bracket.high;
         if (!(band.low >= bracket.low)) band.low = bracket.low;
         if (!(band.high <= safe_high)) band.high = safe_high;
         return band;
@@ -573,6 +595,7 @@ class Row {
     float *collected_, *buffer_;
 
     Next next_ = Next::kNothing;
+    bool negated_ = false;
     double rate_ = 0;
     Position position_{};
     float highest_ = 0, lowest_ = 0, threshold_ = 0;

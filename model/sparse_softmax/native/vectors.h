@@ -84,21 +84,21 @@ LABELSET_INLINE void fill(float* to, int64_t count, float value) {
     if (i < count) S::store_first(to + i, static_cast<int>(count - i), v);
 }
 
-// Append the values of a row that `choose(vector)` masks; returns how many. Lanes beyond the end are given as `rest` and not
+// Append the values of a row that `choose(vector)` masks, which may change them; returns how many. Lanes beyond the end are given as `rest` and not
 // appended. `to` may be `row` itself.
 template <class S, class Choose>
 LABELSET_INLINE int64_t collect(const float* row, int64_t count, float rest, float* to, const Choose& choose) {
     float* end = to;
     int64_t i = 0;
     for (; i + S::kLanes <= count; i += S::kLanes) {
-        const auto v = S::load(row + i);
+        auto v = S::load(row + i);
         const auto mask = choose(v);
         S::compress(end, mask, v);
         end += S::count(mask);
     }
     if (i < count) {
         const int left = static_cast<int>(count - i);
-        const auto v = S::load_first(row + i, left, S::all(rest));
+        auto v = S::load_first(row + i, left, S::all(rest));
         const auto mask = S::both(choose(v), S::first(left));
         S::compress(end, mask, v);
         end += S::count(mask);
