@@ -38,6 +38,8 @@ MIN_ROUNDS, MAX_ROUNDS = 3, 50
 CALLS_PER_TURN, SECONDS_PER_TURN = 10, 0.005
 # The workers of onnxruntime and of OpenMP await more work spinning, up to 25 ms, on cores that the next turn needs.
 SPINNING_SECONDS = 0.04
+# After such a pause a core sleeps, and more so a virtual one: calls that do not count bring it back.
+WAKING_SECONDS = 0.02
 Record = dict[str, Any]
 
 
@@ -101,7 +103,7 @@ def measure(cell: Cell, chosen: set[str], seconds: float) -> Iterator[Record]:
     torch.set_num_threads(cell.threads)
     with torch.inference_mode(cell.benchmark != "op_training"):
         calls = contestants(cell, chosen)
-        rounds = _play(calls, seconds, SPINNING_SECONDS if cell.threads > 1 else 0)
+        rounds = _play(calls, seconds, cell.threads > 1)
     dense = next(iter(calls))
     for name in calls:
         played = [turns for turns in rounds if name in turns]
@@ -121,7 +123,7 @@ def measure(cell: Cell, chosen: set[str], seconds: float) -> Iterator[Record]:
         }
 
 
-def _play(calls: dict[str, Call], seconds: float, pause: float) -> list[dict[str, float]]:
+def _play(calls: dict[str, Call], seconds: float, is_threaded: bool) -> list[dict[str, float]]:
     """Let every contestant have its turn, round after round, until the time is up.
 
     Returns:
@@ -137,17 +139,21 @@ def _play(calls: dict[str, Call], seconds: float, pause: float) -> list[dict[str
         playing = [name for name in others if len(rounds) < MIN_ROUNDS or spent[name] < seconds / len(calls)]
         turns = {}
         for name in shuffled.sample([dense, *playing], len(playing) + 1):
-            time.sleep(pause)
+            if is_threaded:
+                time.sleep(SPINNING_SECONDS)
             turn_begin = time.perf_counter()
-            turns[name] = _turn(calls[name])
+            turns[name] = _turn(calls[name], WAKING_SECONDS if is_threaded else 0)
             spent[name] += time.perf_counter() - turn_begin
         rounds.append(turns)
     return rounds
 
 
-def _turn(call: Call) -> float:
-    """The median of some calls, in nanoseconds, after one that wakes the threads and fills the caches."""
+def _turn(call: Call, waking_seconds: float) -> float:
+    """The median of some calls, in nanoseconds, after those that wake the threads and fill the caches."""
+    begin = time.perf_counter()
     call()
+    while time.perf_counter() - begin < waking_seconds:
+        call()
     durations: list[int] = []
     while len(durations) < CALLS_PER_TURN and sum(durations) < SECONDS_PER_TURN * 1e9:
         begin = time.perf_counter_ns()

@@ -242,11 +242,13 @@ class Row {
     // The zeros of a longer row are written on the way, what survives over them.
     void clear_and_add(Maxima<S>& maxima) {
         const Floats zero = S::all(0);
-        const auto clear = [&](Floats, int64_t i) { S::store(probabilities_ + i, zero); };
+        const auto clear = [&](Floats, int64_t i) {
+            S::store(probabilities_ + i, zero);
+            __builtin_prefetch(probabilities_ + i + kAhead / 2, 1);
+        };
         maxima.add_blocks(logits_, block_count(), buffer_, [&](Floats v, int64_t i) {
             clear(v, i);
             __builtin_prefetch(logits_ + i + 2 * kAhead, 0);
-            __builtin_prefetch(probabilities_ + i + kAhead / 2, 1);
         });
         maxima.add(logits_, block_count() * kBlock, class_count_, clear, [&](int64_t i) {
             S::store_first(probabilities_ + i, static_cast<int>(class_count_ - i), zero);
@@ -310,9 +312,7 @@ class Row {
     }
 
     LABELSET_INLINE void ask_for_next_row(int64_t i) const {
-        const int64_t ahead = i + (class_count_ > kAhead ? class_count_ : kAhead);
-        __builtin_prefetch(logits_ + ahead, 0);
-        __builtin_prefetch(probabilities_ + ahead, 1);
+        __builtin_prefetch(logits_ + i + (class_count_ > kAhead ? class_count_ : kAhead), 0);
     }
 
     bool append(uint64_t reached, int64_t first) {
