@@ -12,8 +12,10 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <type_traits>
 #include <utility>
 
+#include "half.h"
 #include "labelset.h"
 #include "rows.h"
 #ifdef LABELSET_WITH_CUDA
@@ -21,6 +23,8 @@
 #endif
 
 namespace {
+
+using labelset::Half;
 
 constexpr uint32_t kApiVersion = 17;
 constexpr char kDomain[] = "ai.labelset";
@@ -74,23 +78,33 @@ int64_t product(const int64_t* sizes, size_t count) {
     return result;
 }
 
+void forward(const float* logits, const double* rates, int64_t rate_step, int64_t row_count, int64_t class_count,
+             float* probabilities) {
+    labelset::row_kernels().forward(logits, rates, rate_step, row_count, class_count, probabilities, nullptr);
+}
+
+void forward(const Half* logits, const double* rates, int64_t rate_step, int64_t row_count, int64_t class_count,
+             Half* probabilities) {
+    labelset::forward_half(logits, rates, rate_step, row_count, class_count, probabilities);
+}
+
 // One call of the operator: `row_count` rows, in chunks that the runtime's threads share.
+template <typename Number>
 struct Rows {
-    const float* logits;
+    const Number* logits;
     const double* rates;
     int64_t rate_step;  // 0: one rate for all
     int64_t row_count;
     int64_t class_count;
-    float* probabilities;
+    Number* probabilities;
     int64_t chunk_count = 1;
     std::atomic<bool> out_of_memory{false};
 
     void compute_chunk(int64_t chunk) noexcept {
-        const labelset::RowKernels& kernels = labelset::row_kernels();
         const int64_t first = row_count * chunk / chunk_count, last = row_count * (chunk + 1) / chunk_count;
         try {
-            kernels.forward(logits + first * class_count, rates + first * rate_step, rate_step, last - first,
-                            class_count, probabilities + first * class_count, nullptr);
+            forward(logits + first * class_count, rates + first * rate_step, rate_step, last - first, class_count,
+                    probabilities + first * class_count);
         } catch (const std::bad_alloc&) {  // a thread's first long row takes memory
             out_of_memory = true;
         }
@@ -119,14 +133,15 @@ OrtStatus* check_shapes(const OrtApi& api, const Shape& logits, const Shape& rat
     return nullptr;
 }
 
-OrtStatus* compute_rows(const OrtApi& api, OrtKernelContext* context, Rows& rows) {
+template <typename Number>
+OrtStatus* compute_rows(const OrtApi& api, OrtKernelContext* context, Rows<Number>& rows) {
     rows.chunk_count =
         std::max<int64_t>(1, std::min(rows.row_count, rows.row_count * rows.class_count / kLogitsPerChunk));
     if (rows.chunk_count == 1) {
         rows.compute_chunk(0);
     } else {
         const auto compute_chunk = [](void* data, size_t chunk) {
-            static_cast<Rows*>(data)->compute_chunk(static_cast<int64_t>(chunk));
+            static_cast<Rows<Number>*>(data)->compute_chunk(static_cast<int64_t>(chunk));
         };
         RETURN_IF_ERROR(api.KernelContext_ParallelFor(context, compute_chunk, static_cast<size_t>(rows.chunk_count), 0,
                                                       &rows));
@@ -135,6 +150,7 @@ OrtStatus* compute_rows(const OrtApi& api, OrtKernelContext* context, Rows& rows
     return nullptr;
 }
 
+template <typename Number>
 OrtStatus* compute(const OrtApi& api, OrtKernelContext* context) {
     const OrtValue* logits = nullptr;
     const OrtValue* rate = nullptr;
@@ -158,13 +174,13 @@ OrtStatus* compute(const OrtApi& api, OrtKernelContext* context) {
     RETURN_IF_ERROR(api.GetTensorMutableData(const_cast<OrtValue*>(rate), &rate_data));
     RETURN_IF_ERROR(api.GetTensorMutableData(probabilities, &probabilities_data));
 
-    Rows rows{};
-    rows.logits = static_cast<const float*>(logits_data);
+    Rows<Number> rows{};
+    rows.logits = static_cast<const Number*>(logits_data);
     rows.rates = static_cast<const double*>(rate_data);
     rows.rate_step = rate_count == 1 ? 0 : 1;
     rows.row_count = row_count;
     rows.class_count = logits_shape.sizes[class_axis];
-    rows.probabilities = static_cast<float*>(probabilities_data);
+    rows.probabilities = static_cast<Number*>(probabilities_data);
     return compute_rows(api, context, rows);
 }
 
@@ -179,7 +195,11 @@ OrtStatus* infer_shape(const OrtApi& api, OrtShapeInferContext* context) {
 }
 
 // The operator as the runtime sees it. A kernel has no state: what stands for it is the runtime's API.
+template <typename Number>
 struct CpuOp : OrtCustomOp {
+    static constexpr ONNXTensorElementDataType kType =
+        std::is_same_v<Number, Half> ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+
     const OrtApi* api;
 
     explicit CpuOp(const OrtApi* runtime) : OrtCustomOp{}, api(runtime) {
@@ -188,10 +208,10 @@ struct CpuOp : OrtCustomOp {
         GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
         GetInputTypeCount = [](const OrtCustomOp*) -> size_t { return 2; };
         GetInputType = [](const OrtCustomOp*, size_t index) {
-            return index == 0 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT : ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE;
+            return index == 0 ? kType : ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE;
         };
         GetOutputTypeCount = [](const OrtCustomOp*) -> size_t { return 1; };
-        GetOutputType = [](const OrtCustomOp*, size_t) { return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT; };
+        GetOutputType = [](const OrtCustomOp*, size_t) { return kType; };
         GetInputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
         GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
         GetInputMemoryType = [](const OrtCustomOp*, size_t) { return OrtMemTypeDefault; };
@@ -200,7 +220,7 @@ struct CpuOp : OrtCustomOp {
             return nullptr;
         };
         KernelComputeV2 = [](void* kernel, OrtKernelContext* context) {
-            return compute(*static_cast<const OrtApi*>(kernel), context);
+            return compute<Number>(*static_cast<const OrtApi*>(kernel), context);
         };
         KernelDestroy = [](void*) {};
         InferOutputShapeFn = [](const OrtCustomOp* op, OrtShapeInferContext* context) {
@@ -212,8 +232,13 @@ struct CpuOp : OrtCustomOp {
 };
 
 OrtStatus* fill_domain(const OrtApi& api, OrtCustomOpDomain* domain) {
-    static const CpuOp op(&api);
-    RETURN_IF_ERROR(api.CustomOpDomain_Add(domain, &op));
+    // The CUDA kernels let models have float16 logits. On a CPU without a kernel for these the runtime would cast, and
+    // survivors too small for float16 would be 0. It does so still, as with every operator, to a node whose neighbours
+    // on both sides are given casts: the model then runs in float32 until its results are cast.
+    static const CpuOp<float> single(&api);
+    static const CpuOp<Half> half(&api);
+    RETURN_IF_ERROR(api.CustomOpDomain_Add(domain, &single));
+    RETURN_IF_ERROR(api.CustomOpDomain_Add(domain, &half));
 #ifdef LABELSET_WITH_CUDA
     // The same operator for sessions on a GPU: a domain can be registered once only, so one library holds both.
     for (const OrtCustomOp* cuda_op : labelset::cuda_custom_ops())

@@ -287,8 +287,8 @@ def test_a_library_with_cuda_serves_the_cpu_where_there_is_no_driver(tmp_path):
     needed = subprocess.run(["ldd", library], check=True, capture_output=True, text=True).stdout
     assert "libcuda" not in needed
     rng = np.random.default_rng(0)
-    logits, rates = rng.normal(size=(50, 1000)).astype(np.float32), rng.random(50)
-    [probabilities] = _session(library, np.float32, ["CPUExecutionProvider"]).run(
-        None, {"logits": logits, "rate": rates}
-    )
-    _assert_like_reference(probabilities, logits, rates)
+    for dtype in (np.float32, np.float16):
+        logits, rates = rng.normal(0, 5, (50, 1000)).astype(dtype), rng.random(50)
+        session = _session(library, dtype, ["CPUExecutionProvider"])
+        [probabilities] = session.run(None, {"logits": logits, "rate": rates})
+        _assert_like_reference(probabilities, logits, rates)

@@ -1,6 +1,5 @@
 """The compiled op inside onnxruntime: what it refuses, and that sessions and threads do not disturb each other."""
 
-import ctypes
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import pytest
 from model.sparse_softmax import reference
 
 FLOAT, DOUBLE, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16
+BFLOAT16, INT64 = onnx.TensorProto.BFLOAT16, onnx.TensorProto.INT64
 RUNTIME_ERRORS = onnxruntime.capi.onnxruntime_pybind11_state
 
 
@@ -59,6 +59,62 @@ def test_many_rows_have_the_zeros_and_the_values_of_the_reference(open_session, 
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-30)
 
 
+def assert_half_like_reference(result, logits, rate):
+    expected = reference.r_softmax(logits, rate)
+    assert result.dtype == np.float16
+    np.testing.assert_array_equal(result == 0, expected == 0)
+    np.testing.assert_array_max_ulp(result, expected, 1)
+    # Rounded to nearest: float32 and float64 only differ where a number lies between two of float16.
+    assert np.mean((result == expected) | np.isnan(expected)) > 0.99
+
+
+def test_float16_has_the_zeros_of_the_spec(open_session, case):
+    logits = case.logits_as(np.dtype(np.float16))
+    rate = case.rate
+    if rate is None:
+        unmasked = (logits != -np.inf).sum(axis=-1)
+        rate = np.maximum(unmasked - case.label_count, 0) / np.maximum(unmasked, 1)
+    given = {"logits": logits, "rate": np.array(rate, dtype=np.float64)}
+    [result] = open_session(model_of(None, None, types=(HALF, DOUBLE))).run(None, given)
+    if case.label_count is not None:
+        result *= (np.array(case.label_count) > 0)[..., np.newaxis]
+    pattern = np.where(np.isnan(result), np.nan, result != 0)
+    np.testing.assert_array_equal(pattern, np.asarray(case.support, dtype=float))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", [(1, 100_000), (37, 5), (400, 1000), (16, 1025), (2, 3, 4, 5000), (20_000, 3)])
+def test_float16_rows_have_the_zeros_and_the_values_of_the_reference(open_session, shape, threads):
+    given = feed(shape)
+    given["logits"] = given["logits"].astype(np.float16)
+    [result] = open_session(model_of(None, None, types=(HALF, DOUBLE)), threads).run(None, given)
+    assert_half_like_reference(result, **given)
+
+
+def test_every_float16_number_is_told_from_the_next(open_session):
+    numbers = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite = np.unique(numbers[np.isfinite(numbers)])
+    logits = np.stack([finite] * 300)
+    rate = np.linspace(0, 1, 300)
+    [result] = open_session(model_of(types=(HALF, DOUBLE))).run(None, {"logits": logits, "rate": rate})
+    assert_half_like_reference(result, logits, rate)
+    # Two classes, one of them ever less probable: through all the numbers that a float16 has for it.
+    logits = np.stack([np.zeros_like(finite), finite, np.full_like(finite, -65504)], axis=-1)[finite <= 0]
+    [result] = open_session(model_of(types=(HALF, DOUBLE))).run(None, {"logits": logits, "rate": np.zeros(len(logits))})
+    assert_half_like_reference(result, logits, 0)
+    assert result[result > 0].min() == 2**-24
+
+
+def test_float16_results_of_a_model_keep_survivors_too_small_for_the_type(open_session):
+    model = model_of(types=(HALF, DOUBLE))
+    model.graph.node.insert(0, onnx.helper.make_node("Add", ["scores", "scores"], ["logits"]))
+    model.graph.input[0].name = "scores"
+    scores = np.array([[0, -15, -40, -41], [0, -1, -2, -3]], np.float16)
+    [result] = open_session(model).run(None, {"scores": scores, "rate": np.array([0.25, 0.25])})
+    assert_half_like_reference(result, scores + scores, [0.25, 0.25])
+    np.testing.assert_array_equal(result[0], [1, 2**-24, 2**-24, 0])
+
+
 @pytest.mark.parametrize("rate_shape", [(), (1,), (6,), (2, 3), (6, 1)])
 def test_the_rate_is_one_value_or_one_per_row_in_any_shape_as_in_the_function(open_session, rate_shape):
     logits = feed((2, 3, 50))["logits"]
@@ -87,10 +143,8 @@ def test_a_wrong_shape_is_an_error_of_run_with_its_value(open_session, logits_sh
     assert session.run(None, {"logits": np.ones((1, 2), np.float32), "rate": np.array(0.5)})[0].shape == (1, 2)
 
 
-@pytest.mark.parametrize("types", [(DOUBLE, DOUBLE), (HALF, DOUBLE), (FLOAT, FLOAT), (FLOAT, onnx.TensorProto.INT64)])
-def test_a_wrong_type_is_an_error_of_the_session(open_session, native_library, types):
-    if HALF in types and hasattr(ctypes.CDLL(str(native_library)), "labelset_cuda_r_softmax"):
-        pytest.skip("this library has the CUDA kernels, which take float16; on the CPU the runtime then casts it")
+@pytest.mark.parametrize("types", [(DOUBLE, DOUBLE), (BFLOAT16, DOUBLE), (FLOAT, FLOAT), (FLOAT, INT64), (HALF, HALF)])
+def test_a_wrong_type_is_an_error_of_the_session(open_session, types):
     with pytest.raises(Exception, match="RSoftmax"):
         open_session(model_of(types=types))
 

@@ -58,4 +58,5 @@ def test_with_the_library_the_kernel_computes_wherever_the_node_is(runtime, nati
     assert len(facts["who"]) == 16
     assert set(facts["who"].values()) == {"kernel"}, facts["who"]
     assert facts["random rows differ"] == []
+    assert facts["float16 rows differ"] is False
     assert "RSoftmax: rate must be one value or one for each of the 3 rows" in facts["refusal of another batch"]
