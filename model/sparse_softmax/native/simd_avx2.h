@@ -14,7 +14,6 @@ struct Avx2 {
     static constexpr int kLanes = 8;
     static constexpr const char* kName = "avx2";
 
-
     static Floats load(const float* from) { return _mm256_loadu_ps(from); }
     // The first `count` < kLanes lanes; the others are `rest`.
     static Floats load_first(const float* from, int count, Floats rest) {

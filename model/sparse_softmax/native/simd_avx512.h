@@ -13,7 +13,6 @@ struct Avx512 {
     static constexpr int kLanes = 16;
     static constexpr const char* kName = "avx512";
 
-
     static Floats load(const float* from) { return _mm512_loadu_ps(from); }
     // The first `count` <= kLanes lanes; the others are `rest`.
     static Floats load_first(const float* from, int count, Floats rest) {

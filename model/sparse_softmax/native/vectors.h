@@ -1,10 +1,20 @@
 // Loops over a row, a vector at a time, and what every row kernel needs to know of float32.
+//
+// The row kernels are compiled once for each kind of CPU (path_*.cpp). What follows for all these headers:
+// - None of the standard library's templates: the linker keeps one copy of each, perhaps one that this CPU cannot run.
+//   Ours carry the kind `S` in their name, and what does not is small enough to be inlined.
+// - A vector (S::Floats, S::Mask, S::Counts) is no parameter and no result of a function that is not LABELSET_INLINE:
+//   GCC 12 leaves out the vzeroupper at the end of one, and its callers pay some 150 ns a row.
+// - Loops that store vectors take what they need of a row into variables of their own: a vector may alias a pointer, which
+//   would be loaded again each time.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
 #define LABELSET_INLINE inline __attribute__((always_inline))
+// What few rows need: kept apart, it leaves the way of most rows short.
+#define LABELSET_APART __attribute__((noinline))
 
 namespace labelset {
 
@@ -84,8 +94,8 @@ LABELSET_INLINE void fill(float* to, int64_t count, float value) {
     if (i < count) S::store_first(to + i, static_cast<int>(count - i), v);
 }
 
-// Append the values of a row that `choose(vector)` masks, which may change them; returns how many. Lanes beyond the end are given as `rest` and not
-// appended. `to` may be `row` itself.
+// Append the values of a row that `choose(vector)` masks, which may change them; returns how many. Lanes beyond the end are
+// given as `rest` and not appended. `to` may be `row` itself.
 template <class S, class Choose>
 LABELSET_INLINE int64_t collect(const float* row, int64_t count, float rest, float* to, const Choose& choose) {
     float* end = to;
