@@ -71,8 +71,8 @@ inline float log_odds(float above, int64_t class_count) {
     return rough_log2(bounded) - rough_log2(all - bounded);
 }
 
-// A closer band within a bracket, at most at `top`: where the rank should be if the entries near it were spread like the
-// logistic distribution, whose log-odds are linear, and how far off that may be.
+// A closer band within a bracket, at most at `top`: where the rank should be if the entries near it were spread like
+// the logistic distribution, whose log-odds are linear, and how far off that may be.
 inline Band band_of_counts(const Bracket& bracket, int64_t class_count, int64_t rank, float top) {
     const float between = static_cast<float>(bracket.above_low - bracket.above_high);
     const float at_low = log_odds(static_cast<float>(bracket.above_low), class_count);

@@ -94,8 +94,8 @@ LABELSET_INLINE void fill(float* to, int64_t count, float value) {
     if (i < count) S::store_first(to + i, static_cast<int>(count - i), v);
 }
 
-// Append the values of a row that `choose(vector)` masks, which may change them; returns how many. Lanes beyond the end are
-// given as `rest` and not appended. `to` may be `row` itself.
+// Append the values of a row that `choose(vector)` masks, which may change them; returns how many. Lanes beyond the end
+// are given as `rest` and not appended. `to` may be `row` itself.
 template <class S, class Choose>
 LABELSET_INLINE int64_t collect(const float* row, int64_t count, float rest, float* to, const Choose& choose) {
     float* end = to;
