@@ -74,14 +74,16 @@ class Collected {
         float* collected = values_;
         const int64_t count = bracket_.above_low;
         pad<S>(collected, count);
+        Floats scale;
         with_masses<S>(cut, [&](auto masses) {
             in_blocks(count, [&](int64_t first, int64_t length) {
                 for (int64_t i = first; i < first + length; i += S::kLanes)
                     S::store(collected + i, masses.of(S::load(collected + i)));
                 masses.settle();
             });
-            spread(masses.scale());
+            scale = masses.scale();
         });
+        spread(scale);
     }
 
    private:
