@@ -84,10 +84,10 @@ clean: ## remove the environment and caches; models/, runs/ and the data cache s
 
 # The compiled r-softmax where it can be built: every model runs without it, slower.
 $(LIBRARY): $(LIBRARY_FROM)
-	@mkdir -p $(NATIVE)/build
 	@echo 'building the compiled r-softmax (half a minute the first time)'
-	@$(NATIVE)/build.sh >$(NATIVE)/build/build.log 2>&1 || \
-		{ echo "going on without it: $$(tail -n 1 $(NATIVE)/build/build.log)"; }
+	@log=$$(mktemp); $(NATIVE)/build.sh >"$$log" 2>&1 || \
+		echo "going on $$(test -e $@ && echo with that of an earlier build || echo without it):" \
+			"$$(grep -i error "$$log" | head -n 1 || true)"; rm -f "$$log"
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -94,23 +94,6 @@ class PredictAnswer(BaseModel):
     predictions: list[Prediction | FailedPrediction]
 
 
-class ModelSummary(BaseModel):
-    """A model in the list of models, in its default version."""
-
-    name: str
-    version: str
-    versions: list[str] = Field(description="All versions served, the newest (the default) first.")
-    kind: Kind
-    class_count: int
-    metrics: dict[str, float] = Field(description="Measured on the test split on the day of export.")
-
-
-class ModelList(BaseModel):
-    """The models served here."""
-
-    models: list[ModelSummary]
-
-
 class SoftmaxImplementation(BaseModel):
     """What computes a model's probabilities."""
 
@@ -123,6 +106,24 @@ class SoftmaxImplementation(BaseModel):
     reason: str | None = Field(description="Why the kernel is not used.")
 
 
+class ModelSummary(BaseModel):
+    """A model in the list of models, in its default version."""
+
+    name: str
+    version: str
+    versions: list[str] = Field(description="All versions served, the newest (the default) first.")
+    kind: Kind
+    class_count: int
+    metrics: dict[str, float] = Field(description="Measured on the test split on the day of export.")
+    r_softmax: SoftmaxImplementation
+
+
+class ModelList(BaseModel):
+    """The models served here."""
+
+    models: list[ModelSummary]
+
+
 class ModelDetail(ModelSummary):
     """Everything that is known of one version of a model."""
 
@@ -133,7 +134,6 @@ class ModelDetail(ModelSummary):
     card: str = Field(description="The model card, Markdown.")
     digest: str = Field(description="sha256 of the bundle's bundle.json, which names those of all other files.")
     device: str
-    r_softmax: SoftmaxImplementation
 
 
 class Examples(BaseModel):

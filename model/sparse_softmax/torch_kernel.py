@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
 from model.sparse_softmax import torch_native, torch_plain
@@ -19,9 +20,11 @@ def r_softmax(logits: Tensor, rate: Tensor, exact_gradient: bool) -> Tensor:
     needs_gradient = logits.requires_grad and torch.is_grad_enabled()
     if is_eager(logits):
         # Past the dispatcher, which would take as long as the softmax of a small batch.
-        if needs_gradient:
-            return _RSoftmax.apply(logits, rate, exact_gradient)  # type: ignore[no-any-return, no-untyped-call]
+        if needs_gradient or forward_ad._current_level >= 0:  # which it then refuses
+            return _RSoftmax.apply(_contiguous(logits), rate, exact_gradient)  # type: ignore[no-any-return, no-untyped-call]
         return _probabilities(logits, rate)
+    if _is_forward_mode():
+        raise NotImplementedError("r-softmax has no forward-mode derivative, only that of a backward pass (SPEC 1.5)")
     # A graph for inference holds the bare symbol; so does a forward pass that no gradient will follow.
     if torch.compiler.is_exporting() or not needs_gradient:
         probabilities: Tensor = operator(logits, rate)
@@ -42,19 +45,49 @@ def is_eager(tensor: Tensor) -> bool:
     )
 
 
+def _is_forward_mode() -> bool:
+    """Whether a functorch transform pushes tangents through, which a registered operator would drop."""
+    if torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active():
+        return False
+    forward_mode = torch._C._functorch.TransformType.Jvp
+    return any(transform.key() == forward_mode for transform in torch._C._functorch.get_interpreter_stack() or [])
+
+
 class _RSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, rate: Tensor, exact_gradient: bool) -> Tensor:
-        logits = _contiguous(logits)
         ctx.implementation = _implementation(logits)
-        probabilities, cut, anchors, shares = ctx.implementation.forward(logits, rate, exact_gradient)
-        ctx.save_for_backward(logits, probabilities, cut, anchors, shares)
+        probabilities, *cut = ctx.implementation.forward(logits, rate, exact_gradient)
+        saved = logits, probabilities, *cut
+        ctx.dtypes = [tensor.dtype for tensor in saved]
+        ctx.save_for_backward(*saved)
         return probabilities  # type: ignore[no-any-return]
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.implementation.backward(*ctx.saved_tensors, _contiguous(gradient)), None, None
+        with torch.no_grad():
+            saved = [_contiguous(tensor) for tensor in ctx.saved_tensors]
+            # Hooks on saved tensors may have changed their type, and gradients may come in batches: the library reads
+            # memory and would not notice.
+            is_plain_memory = is_eager(gradient) and not torch._C._functorch.is_legacy_batchedtensor(gradient)
+            is_as_saved = is_plain_memory and [tensor.dtype for tensor in saved] == ctx.dtypes
+            implementation = ctx.implementation if is_as_saved else torch_plain
+            result = implementation.backward(*saved, _contiguous(gradient))
+        if torch.is_grad_enabled() and is_plain_memory:
+            result = _DifferentiatedOnce.apply(result, ctx.saved_tensors[0], gradient)  # type: ignore[no-untyped-call]
+        return result, None, None
+
+
+class _DifferentiatedOnce(torch.autograd.Function):
+    """Ties a gradient to what it was computed from, so that to differentiate it is an error, not 0 (SPEC 1.5)."""
+
+    @staticmethod
+    def forward(ctx: Any, result: Tensor, *_sources: Tensor) -> Tensor:
+        return result.view_as(result)
+
+    @staticmethod
+    def backward(ctx: Any, *_gradients: Tensor) -> Any:
+        raise RuntimeError("trying to differentiate r-softmax twice: it has no second derivative (SPEC 1.5)")
 
 
 @torch.library.custom_op("labelset::r_softmax", mutates_args=())

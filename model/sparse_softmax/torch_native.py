@@ -120,7 +120,8 @@ def _shape(logits_RC: Tensor) -> tuple[int, int]:
 def _call(name: str, logits: Tensor, *arguments: int) -> None:
     library = _library()
     if logits.is_cpu:
-        getattr(library, "labelset_" + name)(logits.data_ptr(), *arguments, torch.get_num_threads())
+        if getattr(library, "labelset_" + name)(logits.data_ptr(), *arguments, torch.get_num_threads()) != 0:
+            raise MemoryError(f"labelset_{name}: no memory for the scratch of a row of {logits.shape[-1]} classes")
         return
     with torch.cuda.device(logits.device):
         is_half, stream = logits.dtype == torch.float16, torch.cuda.current_stream().cuda_stream
@@ -154,7 +155,7 @@ def _load(path: Path) -> ctypes.CDLL:
     library.labelset_cpu_path.restype = ctypes.c_char_p
     for name, arguments in _ARGUMENTS.items():
         function = getattr(library, "labelset_" + name)
-        function.argtypes, function.restype = arguments, None
+        function.argtypes, function.restype = arguments, _INT
         if _has_cuda(library):
             function = getattr(library, "labelset_cuda_" + name)
             function.argtypes, function.restype = [arguments[0], _INT, *arguments[1:-1], _POINTER], _INT

@@ -39,7 +39,6 @@ async def describe_model(serving: ServingState, name: str, version: str | None =
         card=bundle.read_text(CARD),
         digest=bundle.digest,
         device=model.predictor.session.device,
-        r_softmax=SoftmaxImplementation.model_validate(model.predictor.session.r_softmax),
     )
 
 
@@ -61,4 +60,5 @@ def _summary(repository: Repository, model: ServedModel) -> ModelSummary:
         kind=model.kind,
         class_count=len(model.manifest.labels),
         metrics=model.manifest.metrics,
+        r_softmax=SoftmaxImplementation.model_validate(model.predictor.session.r_softmax),
     )

@@ -3,6 +3,8 @@
 #
 # Builds liblabelset.so beside this file, in build/. What it lacks, its last line says.
 set -euo pipefail
+# Before the change of folder: it may be a relative path.
+headers=${ONNXRUNTIME_INCLUDE_DIR:+$(realpath --canonicalize-missing "$ONNXRUNTIME_INCLUDE_DIR")}
 cd "$(dirname "$0")"
 
 for command in cmake c++; do
@@ -12,9 +14,19 @@ for command in cmake c++; do
     fi
 done
 
-headers=${ONNXRUNTIME_INCLUDE_DIR:-/usr/include/onnxruntime}
-if [ -z "${ONNXRUNTIME_INCLUDE_DIR:-}" ] && [ ! -e "$headers/onnxruntime_c_api.h" ]; then
+if [ -n "$headers" ] && [ ! -e "$headers/onnxruntime_c_api.h" ]; then
+    echo "error: ONNXRUNTIME_INCLUDE_DIR must be a folder with onnxruntime_c_api.h, got $headers" >&2
+    exit 1
+fi
+if [ -z "$headers" ] && [ -e /usr/include/onnxruntime/onnxruntime_c_api.h ]; then
+    headers=/usr/include/onnxruntime
+fi
+if [ -z "$headers" ]; then
     headers=$(./fetch_headers.sh build/headers)
+fi
+# A checkout that was moved: CMake refuses a cache of elsewhere.
+if [ -e build/CMakeCache.txt ] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" build/CMakeCache.txt; then
+    rm -rf build/CMakeCache.txt build/CMakeFiles
 fi
 cmake -S . -B build -DONNXRUNTIME_INCLUDE_DIR="$headers" "$@"
 cmake --build build --parallel "$(nproc)"

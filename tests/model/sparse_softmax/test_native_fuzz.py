@@ -24,14 +24,15 @@ pytestmark = [
 FAULTY_LIBRARY = """
 #include <dlfcn.h>
 #include <labelset.h>
-void labelset_r_softmax(const float* logits, const double* rates, int64_t rate_step, int64_t row_count,
-                        int64_t class_count, float* result, int thread_count) {
+int labelset_r_softmax(const float* logits, const double* rates, int64_t rate_step, int64_t row_count,
+                       int64_t class_count, float* result, int thread_count) {
     auto* original = reinterpret_cast<decltype(&labelset_r_softmax)>(dlsym(RTLD_NEXT, "labelset_r_softmax"));
-    original(logits, rates, rate_step, row_count, class_count, result, thread_count);
+    const int code = original(logits, rates, rate_step, row_count, class_count, result, thread_count);
     const int64_t count = row_count * class_count;
     volatile float touched = logits[0];
     FAULT
     (void)touched, (void)count;
+    return code;
 }
 """
 

@@ -1,14 +1,19 @@
 """The torch op with the compiled library and without it: the same answers, gradients and errors."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from model.sparse_softmax import native, reference, torch_kernel, torch_native, torch_op
 
+REPOSITORY_ROOT = Path(__file__).parents[3]
 DOUBLE = torch.float64
 MASK = -torch.inf
 GRADIENTS = ["constant_t", "exact"]
@@ -245,11 +250,86 @@ def test_a_result_that_was_overwritten_is_noticed_as_with_softmax(answering):
         probabilities.sum().backward()
 
 
-def test_a_second_derivative_is_refused(answering):
+@pytest.mark.parametrize("loss", [torch.sum, lambda p: p.square().sum()], ids=["linear", "square"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_second_derivative_is_refused(answering, loss, transposed):
+    logits = random_rows(5, 5).requires_grad_()
+    rows = logits.mT if transposed else logits
+    (first,) = torch.autograd.grad(loss(torch_op.r_softmax(rows, 0.5)), logits, create_graph=True)
+    with pytest.raises(RuntimeError, match="second derivative"):
+        first.square().sum().backward()
+
+
+def test_a_gradient_kept_for_its_value_may_stand_in_a_graph(answering):
     logits = random_rows(2, 5).requires_grad_()
-    (first,) = torch.autograd.grad(torch_op.r_softmax(logits, 0.5).square().sum(), logits, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
+    probabilities = torch_op.r_softmax(logits, 0.5)
+    (first,) = torch.autograd.grad(probabilities.square().sum(), logits, create_graph=True)
+    (again,) = torch.autograd.grad(probabilities.square().sum() + first.detach().sum(), logits)
+    torch.testing.assert_close(again, first)
+
+
+# torch scripts its own decompositions when the first dual tensor is made, and warns that it does.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+def test_forward_mode_is_refused(answering):
+    logits = random_rows(2, 5)
+    with pytest.raises(NotImplementedError, match="forward-mode"):
+        torch.func.jvp(lambda x: torch_op.r_softmax(x, 0.5), (logits,), (logits,))
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="forward mode"):
+        torch_op.r_softmax(forward_ad.make_dual(logits, logits), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("pack", "tolerance"),
+    [(lambda t: t.mT.contiguous().mT, 0), (lambda t: t.half() if t.is_floating_point() else t, 1e-2)],
+)
+def test_saved_tensors_may_come_back_with_another_layout_or_type(answering, pack, tolerance):
+    logits, upstream = random_rows(6, 9).requires_grad_(), random_rows(6, 9, seed=1)
+    (expected,) = torch.autograd.grad(torch_op.r_softmax(logits, 0.5), logits, upstream)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        probabilities = torch_op.r_softmax(logits, 0.5)
+    (gradient,) = torch.autograd.grad(probabilities, logits, upstream)
+    torch.testing.assert_close(gradient, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_gradients_may_come_in_batches(answering):
+    logits, upstream = random_rows(6, 9).requires_grad_(), random_rows(3, 6, 9, seed=1)
+    probabilities = torch_op.r_softmax(logits, 0.5)
+    (batched,) = torch.autograd.grad(probabilities, logits, upstream, is_grads_batched=True, retain_graph=True)
+    one_by_one = [torch.autograd.grad(probabilities, logits, u, retain_graph=True)[0] for u in upstream]
+    torch.testing.assert_close(batched, torch.stack(one_by_one), rtol=1e-4, atol=1e-5)
+
+
+_LIMITED = """
+import resource, sys, torch
+from model.sparse_softmax import torch_op
+logits = torch.randn({rows}, {classes})
+torch.set_num_threads(1)
+expected = torch_op.r_softmax(logits[:400], 0.9) if {classes} == 1000 else torch_op.r_softmax(logits[:1, :5], 0.9)
+torch.set_num_threads(2)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + {room}, resource.RLIM_INFINITY))
+try:
+    probabilities = torch_op.r_softmax(logits, 0.9)
+except MemoryError as error:
+    sys.exit(str(error))
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+torch.testing.assert_close(probabilities, expected)
+"""
+
+
+@pytest.mark.usefixtures("needs_library")
+@pytest.mark.parametrize(
+    ("rows", "classes", "room", "outcome"),
+    [(2, 10**7, 100 << 20, "no memory for the scratch of a row"), (400, 1000, 6 << 20, "")],
+    ids=["no memory", "no thread"],
+)
+def test_want_of_memory_or_threads_does_not_end_the_process(rows, classes, room, outcome):
+    code = _LIMITED.format(rows=rows, classes=classes, room=room)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY_ROOT, check=False
+    )
+    assert done.returncode == bool(outcome), done.stderr
+    assert outcome in done.stderr
 
 
 @pytest.mark.parametrize("exact", [False, True])
