@@ -65,7 +65,7 @@ LABELSET_INLINE Band band_of_sample(const float* row, int64_t count, int64_t ran
 }
 
 // Of the odds of lying above a threshold that `above` of `class_count` entries lie above.
-inline float log_odds(float above, int64_t class_count) {
+LABELSET_INLINE float log_odds(float above, int64_t class_count) {
     const float all = static_cast<float>(class_count);
     const float bounded = above < 0.5f ? 0.5f : above > all - 0.5f ? all - 0.5f : above;
     return rough_log2(bounded) - rough_log2(all - bounded);
@@ -73,7 +73,7 @@ inline float log_odds(float above, int64_t class_count) {
 
 // A closer band within a bracket, at most at `top`: where the rank should be if the entries near it were spread like
 // the logistic distribution, whose log-odds are linear, and how far off that may be.
-inline Band band_of_counts(const Bracket& bracket, int64_t class_count, int64_t rank, float top) {
+LABELSET_INLINE Band band_of_counts(const Bracket& bracket, int64_t class_count, int64_t rank, float top) {
     const float between = static_cast<float>(bracket.above_low - bracket.above_high);
     const float at_low = log_odds(static_cast<float>(bracket.above_low), class_count);
     const float at_high = log_odds(static_cast<float>(bracket.above_high), class_count);

@@ -38,8 +38,6 @@ class Candidates {
         float columns[kColumns];
         maxima.store_columns(columns);
         threshold_ = at_ranks<S>(columns, kColumns, rank_, rank_).lower;
-        // Where fewer columns than the rank hold an unmasked entry.
-        if (threshold_ < -kLargest) threshold_ = -kLargest;
         return true;
     }
 

@@ -13,7 +13,7 @@
 
 namespace labelset {
 
-inline bool survive_mostly(int64_t rank, int64_t class_count) {
+LABELSET_INLINE bool survive_mostly(int64_t rank, int64_t class_count) {
     return 4 * rank > 3 * class_count;
 }
 

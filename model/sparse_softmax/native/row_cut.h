@@ -14,20 +14,20 @@ struct Position {
     double fraction;  // of the way to the entry above it
 };
 
-inline Position position_of(double rate, int64_t unmasked) {
+LABELSET_INLINE Position position_of(double rate, int64_t unmasked) {
     const double position = rate * static_cast<double>(unmasked - 1);
     const int64_t lower = static_cast<int64_t>(position);
     return {unmasked - lower, position - static_cast<double>(lower)};
 }
 
-inline Cut cut_between(Neighbours found, float highest, double fraction) {
+LABELSET_INLINE Cut cut_between(Neighbours found, float highest, double fraction) {
     // Exactly these operations: every implementation rounds alike.
     const double lower = found.lower, gap = static_cast<double>(found.upper) - lower;
     return {static_cast<float>(lower + fraction * gap), found.lower, found.upper, highest, fraction};
 }
 
 // Where the cut is the maximum, what ties for it shares equally (SPEC 1.3, the ends).
-inline bool is_tied(const Cut& cut) {
+LABELSET_INLINE bool is_tied(const Cut& cut) {
     return !(cut.value < cut.highest);
 }
 

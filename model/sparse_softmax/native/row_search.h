@@ -50,20 +50,20 @@ LABELSET_INLINE Neighbours at_ranks(const float* values, int count, int lower_ra
 }
 
 // Floats as integers in the same order, so that an interval of them can be halved.
-inline int64_t order_of(float value) {
+LABELSET_INLINE int64_t order_of(float value) {
     const int64_t bits = as_bits(value) & 0x7FFFFFFF;
     return value < 0 ? -bits : bits;
 }
 
-inline float at_order(int64_t order) {
+LABELSET_INLINE float at_order(int64_t order) {
     return order < 0 ? as_float(static_cast<uint32_t>(-order) | 0x80000000) : as_float(static_cast<uint32_t>(order));
 }
 
-inline float just_above(float value) {
+LABELSET_INLINE float just_above(float value) {
     return at_order(order_of(value) + 1);
 }
 
-inline float just_below(float value) {
+LABELSET_INLINE float just_below(float value) {
     return at_order(order_of(value) - 1);
 }
 

@@ -24,8 +24,6 @@ struct Avx2 {
     static void store_first(float* to, int count, Floats v) {
         _mm256_maskstore_ps(to, _mm256_castps_si256(first(count)), v);
     }
-    static void stream(float* to, Floats v) { _mm256_stream_ps(to, v); }
-    static void fence() { _mm_sfence(); }
 
     static Floats all(float value) { return _mm256_set1_ps(value); }
     static Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }

@@ -20,8 +20,6 @@ struct Avx512 {
     }
     static void store(float* to, Floats v) { _mm512_storeu_ps(to, v); }
     static void store_first(float* to, int count, Floats v) { _mm512_mask_storeu_ps(to, first(count), v); }
-    static void stream(float* to, Floats v) { _mm512_stream_ps(to, v); }
-    static void fence() { _mm_sfence(); }
 
     static Floats all(float value) { return _mm512_set1_ps(value); }
     static Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }

@@ -33,8 +33,6 @@ struct Portable {
     static void store_first(float* to, int count, Floats v) {
         for (int lane = 0; lane < count; ++lane) to[lane] = v[lane];
     }
-    static void stream(float* to, Floats v) { store(to, v); }
-    static void fence() {}
 
     static Floats all(float value) { return Floats{value, value, value, value}; }
     static Floats add(Floats a, Floats b) { return a + b; }

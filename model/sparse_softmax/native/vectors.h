@@ -25,20 +25,20 @@ constexpr float kSmallestNormal = 1.17549435e-38f;
 // How far a vector store may reach beyond the values that it is meant for; buffers have this much room at their end.
 constexpr int64_t kMargin = 64;
 
-inline uint32_t as_bits(float value) {
+LABELSET_INLINE uint32_t as_bits(float value) {
     uint32_t bits;
     std::memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-inline float as_float(uint32_t bits) {
+LABELSET_INLINE float as_float(uint32_t bits) {
     float value;
     std::memcpy(&value, &bits, sizeof value);
     return value;
 }
 
 // log2 of a normal number, to two digits.
-inline float rough_log2(float value) {
+LABELSET_INLINE float rough_log2(float value) {
     const uint32_t bits = as_bits(value);
     const float mantissa = as_float((bits & 0x007FFFFF) | 0x3F800000);
     return static_cast<float>(static_cast<int>(bits >> 23) - 127) + (mantissa - 1) * (1.3465f - 0.3465f * (mantissa - 1));
