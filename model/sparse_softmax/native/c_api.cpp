@@ -17,8 +17,8 @@ constexpr int64_t kMaxThreads = 256;
 // Cuts that a thread keeps until it has found their anchors.
 constexpr int64_t kRowsAtOnce = 16;
 
-// Call `work(first_row, last_row)` on contiguous shares of the rows. Returns 0, or -1 where a thread has no memory for the
-// scratch of a row.
+// Call `work(first_row, last_row)` on contiguous shares of the rows. Returns 0, or -1 where a thread has no memory for
+// the scratch of a row.
 template <typename Work>
 int share_rows(int64_t row_count, int64_t class_count, int thread_count, const Work& work) noexcept {
     const int64_t worthwhile = row_count * class_count / kLogitsPerThread;

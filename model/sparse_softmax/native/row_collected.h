@@ -122,7 +122,8 @@ class Collected {
         bracket_ = {band.low, band.high, count, S::total(above_high)};
     }
 
-    // What was collected holds the neighbours of the cut, and all from bracket_.low on. `found` stays for the first rank.
+    // What was collected holds the neighbours of the cut, and all from bracket_.low on. `found` stays as it is for the
+    // first rank.
     bool search_among(int64_t rank, float top, Neighbours& found) const {
         const int64_t count = bracket_.above_low;
         const Band band = band_of_counts(bracket_, row_.class_count, rank, top);

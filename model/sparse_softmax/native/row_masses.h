@@ -6,8 +6,8 @@
 
 namespace labelset {
 
-// e^x for x <= 0 to about a unit in the last place. From e^-86.9 on it falls no further, at -inf either: a number below the
-// normal ones would cost as much as the rest of the row, and no probability is one (SPEC 1.4).
+// e^x for x <= 0 to about a unit in the last place. From e^-86.9 on it falls no further, at -inf either: a number below
+// the normal ones would cost as much as the rest of the row, and no probability is one (SPEC 1.4).
 template <class S>
 LABELSET_INLINE typename S::Floats exp(typename S::Floats x) {
     x = S::max(x, S::all(-86.9f));
@@ -27,7 +27,8 @@ LABELSET_INLINE typename S::Floats exp(typename S::Floats x) {
     return S::add_to_exponent(e, rounded);
 }
 
-// Probabilities before they are divided by their sum: weight times exponential. A survivor's is never 0, the others' is.
+// Probabilities before they are divided by their sum: weight times exponential. A survivor's is never 0, the others'
+// is.
 // `kExtreme`: for any weights; else for those of a maximum between 1/8 and 2^60, which is every row in practice.
 template <class S, bool kExtreme>
 class Masses {
