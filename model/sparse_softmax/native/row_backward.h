@@ -16,7 +16,7 @@ float backward(const float* logits, const float* probabilities, float cut, const
     }
     // Thousands of float32 terms may add up, not millions: the sum of a block goes to one in double.
     double product = 0, pull = 0;
-    in_blocks(class_count, [&](int64_t first, int64_t count) {
+    in_blocks<S>(class_count, [&](int64_t first, int64_t count) {
         Floats products = S::all(0);
         for_each_vector<S>(probabilities + first, count, 0, [&](Floats p, int64_t i) {
             products = S::fma(p, load_up_to<S>(gradient + first + i, count - i, 0), products);
@@ -24,7 +24,7 @@ float backward(const float* logits, const float* probabilities, float cut, const
         product += S::sum(products);
     });
     const Floats mean = S::all(static_cast<float>(product)), cut_v = S::all(cut);
-    in_blocks(class_count, [&](int64_t first, int64_t count) {
+    in_blocks<S>(class_count, [&](int64_t first, int64_t count) {
         Floats pulls = S::all(0);
         for_each_vector<S>(logits + first, count, -kInfinity, [&](Floats x, int64_t i) {
             const int64_t left = count - i;

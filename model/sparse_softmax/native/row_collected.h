@@ -76,7 +76,7 @@ class Collected {
         pad<S>(collected, count);
         Floats scale;
         with_masses<S>(cut, [&](auto masses) {
-            in_blocks(count, [&](int64_t first, int64_t length) {
+            in_blocks<S>(count, [&](int64_t first, int64_t length) {
                 for (int64_t i = first; i < first + length; i += S::kLanes)
                     S::store(collected + i, masses.of(S::load(collected + i)));
                 masses.settle();

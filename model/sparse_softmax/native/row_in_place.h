@@ -43,7 +43,7 @@ template <class S>
 void weigh_in_place(const RowSpan& row, const Cut& cut) {
     using Floats = typename S::Floats;
     with_masses<S>(cut, [&](auto masses) {
-        in_blocks(row.class_count, [&](int64_t first, int64_t count) {
+        in_blocks<S>(row.class_count, [&](int64_t first, int64_t count) {
             map_vectors<S>(row.logits + first, count, row.probabilities + first,
                            [&](Floats v) { return masses.of(v); });
             masses.settle();

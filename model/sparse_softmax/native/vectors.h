@@ -79,9 +79,9 @@ LABELSET_INLINE void store_up_to(float* to, int64_t left, typename S::Floats v) 
 }
 
 // Call `work(first, count)` on blocks over which a sum in float32 stays exact enough.
-template <class Work>
+template <class S, class Work>
 LABELSET_INLINE void in_blocks(int64_t count, const Work& work) {
-    constexpr int64_t kSummed = 2048;
+    constexpr int64_t kSummed = 128 * S::kLanes;
     for (int64_t first = 0; first < count; first += kSummed)
         work(first, count - first < kSummed ? count - first : kSummed);
 }

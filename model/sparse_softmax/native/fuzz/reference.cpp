@@ -157,7 +157,7 @@ std::string gradient_error(const Reference& expected, const BackwardInputs& inpu
     for (int64_t i = 0; i < class_count; ++i) {
         const Sum& sum = right[static_cast<size_t>(i)];
         if (sum.size > kLeavesType) continue;
-        if (!(std::fabs(logits_gradient[i] - sum.value) <= kTolerance * (sum.size + FLT_MIN)))
+        if (!(std::fabs(logits_gradient[i] - sum.value) <= kTolerance * sum.size + FLT_MIN))
             return different("logits_gradient", i, sum.value, logits_gradient[i]);
     }
     return "";
