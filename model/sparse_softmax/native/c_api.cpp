@@ -11,7 +11,7 @@
 
 namespace {
 
-// A thread is worth starting (some 20 us) for about this many logits.
+// A thread takes longer to start than fewer logits than these to compute.
 constexpr int64_t kLogitsPerThread = 1 << 17;
 constexpr int64_t kMaxThreads = 256;
 // Cuts that a thread keeps until it has found their anchors.
@@ -52,7 +52,7 @@ const char* labelset_cpu_path() { return labelset::row_kernels().name; }
 int labelset_set_cpu_path(const char* name) { return labelset::choose_row_kernels(name) ? 0 : -1; }
 
 int labelset_r_softmax(const float* logits, const double* rates, int64_t rate_step, int64_t row_count,
-                        int64_t class_count, float* probabilities, int thread_count) {
+                       int64_t class_count, float* probabilities, int thread_count) {
     const labelset::RowKernels& kernels = labelset::row_kernels();
     return share_rows(row_count, class_count, thread_count, [&](int64_t first, int64_t last) {
         kernels.forward(logits + first * class_count, rates + first * rate_step, rate_step, last - first, class_count,
@@ -61,8 +61,8 @@ int labelset_r_softmax(const float* logits, const double* rates, int64_t rate_st
 }
 
 int labelset_r_softmax_forward(const float* logits, const double* rates, int64_t rate_step, int64_t row_count,
-                                int64_t class_count, int exact_gradient, float* probabilities, float* cut,
-                                int64_t* anchors, float* shares, int thread_count) {
+                               int64_t class_count, int exact_gradient, float* probabilities, float* cut,
+                               int64_t* anchors, float* shares, int thread_count) {
     const labelset::RowKernels& kernels = labelset::row_kernels();
     return share_rows(row_count, class_count, thread_count, [&](int64_t first, int64_t last) {
         labelset::Cut cuts[kRowsAtOnce];
@@ -91,8 +91,8 @@ int labelset_r_softmax_forward(const float* logits, const double* rates, int64_t
 }
 
 int labelset_r_softmax_backward(const float* logits, const float* probabilities, const float* cut,
-                                 const int64_t* anchors, const float* shares, const float* gradient, int64_t row_count,
-                                 int64_t class_count, float* logits_gradient, int thread_count) {
+                                const int64_t* anchors, const float* shares, const float* gradient, int64_t row_count,
+                                int64_t class_count, float* logits_gradient, int thread_count) {
     const labelset::RowKernels& kernels = labelset::row_kernels();
     return share_rows(row_count, class_count, thread_count, [&](int64_t first, int64_t last) {
         for (int64_t row = first; row < last; ++row) {

@@ -31,7 +31,7 @@ LABELSET_EXPORT int labelset_set_cpu_path(const char* name);
 // `probabilities`: [row_count, class_count]; must not overlap the logits.
 // `thread_count`: at most so many threads; 1 computes on the caller's.
 LABELSET_EXPORT int labelset_r_softmax(const float* logits, const double* rates, int64_t rate_step, int64_t row_count,
-                                        int64_t class_count, float* probabilities, int thread_count);
+                                       int64_t class_count, float* probabilities, int thread_count);
 
 // The same for training: also what the backward pass needs (SPEC 1.5).
 //
@@ -39,15 +39,15 @@ LABELSET_EXPORT int labelset_r_softmax(const float* logits, const double* rates,
 // `anchors`, `shares`: [row_count, 2], the classes that the cut moves with and how much: with `exact_gradient` 0 the
 // maximum (share 1) twice (share 0), else the two neighbours of the quantile.
 LABELSET_EXPORT int labelset_r_softmax_forward(const float* logits, const double* rates, int64_t rate_step,
-                                                int64_t row_count, int64_t class_count, int exact_gradient,
-                                                float* probabilities, float* cut, int64_t* anchors, float* shares,
-                                                int thread_count);
+                                               int64_t row_count, int64_t class_count, int exact_gradient,
+                                               float* probabilities, float* cut, int64_t* anchors, float* shares,
+                                               int thread_count);
 
 // The gradient of the logits from `gradient`, that of the probabilities; both [row_count, class_count].
 LABELSET_EXPORT int labelset_r_softmax_backward(const float* logits, const float* probabilities, const float* cut,
-                                                 const int64_t* anchors, const float* shares, const float* gradient,
-                                                 int64_t row_count, int64_t class_count, float* logits_gradient,
-                                                 int thread_count);
+                                                const int64_t* anchors, const float* shares, const float* gradient,
+                                                int64_t row_count, int64_t class_count, float* logits_gradient,
+                                                int thread_count);
 
 #ifdef __cplusplus
 }

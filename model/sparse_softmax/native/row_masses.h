@@ -27,8 +27,7 @@ LABELSET_INLINE typename S::Floats exp(typename S::Floats x) {
     return S::add_to_exponent(e, rounded);
 }
 
-// Probabilities before they are divided by their sum: weight times exponential. A survivor's is never 0, the others'
-// is.
+// Probabilities before they are divided by their sum: weight times exponential; above 0 for survivors only.
 // `kExtreme`: for any weights; else for those of a maximum between 1/8 and 2^60, which is every row in practice.
 template <class S, bool kExtreme>
 class Masses {

@@ -19,7 +19,7 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from model.sparse_softmax import native, onnx_function, reference, torch_op
+from model.sparse_softmax import native, onnx_function, reference, torch_native, torch_op
 
 INF, NAN = np.inf, np.nan
 MILLION = 10**6
@@ -351,3 +351,19 @@ def export_to_onnx() -> Callable[..., onnx.ModelProto]:
 def rate_model() -> Callable[[int, int, int], onnx.ModelProto]:
     """A model of one node: (rank of the logits, rank of the rate, opset)."""
     return _rate_model
+
+
+@pytest.fixture(params=["native", "torch"])
+def answering(request, monkeypatch):
+    """Both ways in turn: with the library, and as if there were none."""
+    if request.param == "torch":
+        monkeypatch.setattr(torch_native, "_library", lambda: None)
+    elif torch_native._library() is None:
+        pytest.skip("no compiled library: make native")
+    return request.param
+
+
+@pytest.fixture
+def needs_library():
+    if torch_native._library() is None:
+        pytest.skip("no compiled library: make native")

@@ -10,19 +10,13 @@
 #include <climits>
 #include <cmath>
 
+#include "../rows.h"
 #include "numbers.h"
 
 namespace labelset {
 namespace cuda {
 
-// What the backward pass must know of a row's cut (SPEC 1.3): Q = lower + fraction (upper - lower), rounded once.
-struct Cut {
-    float value;      // Q; NaN where the row is NaN; 0 where every class is masked
-    float lower;      // s_lo
-    float upper;      // s_{lo+1}
-    float highest;    // the maximum
-    double fraction;  // h - lo
-};
+using labelset::Cut;
 
 struct Summary {
     float highest;  // +inf where the row holds a NaN or +inf
