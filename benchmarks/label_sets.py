@@ -16,16 +16,17 @@ from typing import Any
 import click
 import numpy as np
 
-from training.config import Recipe, named_recipe, override
+from training.config import Recipe
 from training.data.dataset import LabelledData
 from training.data.registry import load
 from training.evaluate import Answers, answer, measure
 from training.metrics import best_threshold, label_set_metrics
+from training.overrides import named_recipe, override
 from training.train_and_export import train
 
 LOSSES = {
-    "AS-Softmax, delta 1": ["loss.name=as_softmax_multilabel", "loss.delta=1"],
-    "AS-Softmax, delta .3": ["loss.name=as_softmax_multilabel", "loss.delta=0.3"],
+    "AS-Softmax, delta 1": ["loss.name=as_softmax", "loss.delta=1"],
+    "AS-Softmax, delta .3": ["loss.name=as_softmax", "loss.delta=0.3"],
     "r-softmax (eq. 4)": ["loss.name=r_softmax"],
     "BCE": ["loss.name=bce"],
 }
@@ -63,7 +64,7 @@ def _decisions(recipe: Recipe, data: LabelledData, runs: Path) -> Iterator[tuple
         answer(parts.classifier, parts.test, "test"),
     )
     yield "predicted count", _figures(measure(validation), measure(test))
-    if recipe.loss.name == "as_softmax_multilabel":
+    if recipe.loss.name == "as_softmax":
         yield "logit > 0", _at_thresholds(validation, test, 0.0, 0.0)
     if recipe.loss.name == "bce":
         tuned = best_threshold(validation.logits_NC, validation.targets_NC)

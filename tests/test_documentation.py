@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import labelset
-from training.config import recipe_names
+from training.overrides import recipe_names
 
 ROOT = Path(labelset.__file__).parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -1,8 +1,9 @@
 """The model card: the README.md of a bundle, generated from what the run knows."""
 
-from training.config import Recipe, recipe_names
+from training.config import Recipe
 from training.data.dataset import LabelledData
 from training.metrics import METRIC_TITLES
+from training.overrides import recipe_names
 
 
 def model_card(recipe: Recipe, data: LabelledData, metrics: dict[str, float]) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from training.config import Recipe, named_recipe, override, recipe_names
+from training.config import Recipe
+from training.overrides import named_recipe, override, recipe_names
 
 
 @click.command("train-and-export")

@@ -1,18 +1,28 @@
-"""The recipe: everything that decides what a training run does, typed, and overridable from the command line."""
+"""The recipe: everything that decides what a training run does, typed. `overrides.py` finds and changes recipes."""
 
-import difflib
-import importlib
-import json
-import pkgutil
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, field_validator
 
 from model.errors import LabelsetError
 from model.manifest import Frozen
-from training import recipes
+
+Policy = Literal["predicted_count", "expected_f1", "fixed_count", "fixed_rate", "learned_threshold", "positive_logits"]
+LossName = Literal[
+    "as_softmax",
+    "zlpr",
+    "r_softmax",
+    "softmax",
+    "bce",
+    "label_smoothing",
+    "am_softmax",
+    "t_softmax",
+    "sparsemax_huber",
+    "sparsemax_hinge",
+    "sparsehourglass_hinge",
+    "entmax15",
+]
 
 
 class ConfigError(LabelsetError):
@@ -26,6 +36,10 @@ class DataConfig(Frozen):
 
     source: str
     images: Path | None = None
+    on_bad_row: Literal["error", "skip"] = Field(
+        default="error", description="of a file of one's own: stop at a row that breaks a rule, or count it and go on"
+    )
+    streaming: bool = Field(default=False, description="keep the examples on disk: for files larger than memory")
     min_label_count: int = Field(default=1, ge=1, description="labels that fewer examples carry are dropped")
     max_train_examples: int | None = Field(default=None, ge=1)
     split_seed: int = 0
@@ -45,6 +59,24 @@ class TextInput(Frozen):
     kind: Literal["text"] = "text"
     max_length: int = Field(default=64, ge=2, le=512)
     vocabulary_size: int = Field(default=4000, ge=100)
+    word_dropout: float = Field(default=0.0, ge=0, lt=1, description="part of the tokens hidden in training")
+
+
+class AudioInput(Frozen):
+    """How recordings enter: mono at `sample_rate`, cut or padded to `seconds`, then `mel_bands` log-mel bands."""
+
+    kind: Literal["audio"] = "audio"
+    sample_rate: int = Field(default=16_000, ge=4_000, le=48_000)
+    seconds: float = Field(default=2.0, gt=0, le=60)
+    mel_bands: int = Field(default=64, ge=16, le=256)
+    augment: bool = True
+
+
+class AttentionConfig(Frozen):
+    """What BERT's self-attention spreads its weight with (SPEC 4)."""
+
+    sparsity_rate: float | None = Field(default=None, ge=0, le=1, description="r-softmax of this rate; none: softmax")
+    ramp: float = Field(default=0.5, ge=0, le=1, description="fraction of the steps in which the rate rises from 0")
 
 
 class PretrainedBackbone(Frozen):
@@ -55,6 +87,7 @@ class PretrainedBackbone(Frozen):
     depths: tuple[int, ...] | None = Field(default=None, description="ResNet: blocks kept of each stage kept")
     layers: int | None = Field(default=None, ge=1, description="BERT: layers kept")
     frozen: bool = Field(default=False, description="train only the head, on features that are computed once")
+    attention: AttentionConfig = AttentionConfig()
 
 
 class NewBackbone(Frozen):
@@ -65,26 +98,44 @@ class NewBackbone(Frozen):
     depths: tuple[int, ...] = Field(default=(1, 1, 1, 1), description="ResNet: blocks of each stage")
     hidden_size: int = Field(default=128, ge=32, description="BERT: width")
     layers: int = Field(default=2, ge=1, description="BERT: layers")
+    attention: AttentionConfig = AttentionConfig()
 
 
 class HeadConfig(Frozen):
     """How the served model decides how many labels there are (SPEC 2)."""
 
-    policy: Literal["predicted_count", "fixed_count", "fixed_rate"] = "predicted_count"
+    policy: Policy = "predicted_count"
     label_count: int | None = Field(default=None, ge=0)
     sparsity_rate: float | None = Field(default=None, ge=0, le=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
 
 class LossConfig(Frozen):
-    """The classification loss; the cross-entropy on the label count is added to each."""
+    """The classification loss, by its name in `training/losses`; for multi-label data the count's is added to it."""
 
-    name: Literal["as_softmax_multilabel", "r_softmax", "bce"] = "as_softmax_multilabel"
+    name: LossName = "as_softmax"
     delta: float = Field(default=1.0, gt=0, le=1, description="AS-Softmax: 1 keeps every opponent")
     delta_warm_up: float = Field(
-        default=0.3, ge=0, le=1, description="fraction of the steps in which delta falls to it"
+        default=0.3, ge=0, le=1, description="AS-Softmax: fraction of the steps in which delta falls to it"
+    )
+    delta_scaling: Literal["none", "label_count"] = Field(
+        default="none", description="AS-Softmax, multi-label: delta as it is, or divided by a row's number of labels"
+    )
+    temperature: float = Field(default=1.0, gt=0, description="t_softmax")
+    margin: float = Field(default=0.35, ge=0, description="am_softmax, and the hinge losses")
+    scale: float = Field(default=1.0, gt=0, description="am_softmax: of the logits, after the margin")
+    smoothing: float = Field(default=0.1, ge=0, lt=1, description="label_smoothing")
+    label_weights: Literal["none", "inverse_frequency"] = Field(
+        default="none", description="inverse_frequency: rare labels weigh more"
     )
     count_weight: float = Field(default=1.0, ge=0)
+    count_delta: float = Field(default=1.0, gt=0, le=1, description="AS-Softmax of the count: 1 is cross-entropy")
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _earlier_name(cls, name: Any) -> Any:
+        # So it stands in bundles that were exported before the losses were named alike for all tasks.
+        return "as_softmax" if name == "as_softmax_multilabel" else name
 
 
 class OptimizerConfig(Frozen):
@@ -95,6 +146,9 @@ class OptimizerConfig(Frozen):
     weight_decay: float = Field(default=0.01, ge=0)
     warm_up: float = Field(default=0.1, ge=0, le=1, description="fraction of the steps")
     clip_norm: float = Field(default=1.0, gt=0)
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1, description="each layer further from the head learns slower by this factor"
+    )
 
 
 class Schedule(Frozen):
@@ -104,6 +158,25 @@ class Schedule(Frozen):
     batch_size: int = Field(default=32, ge=1)
     patience: int = Field(default=3, ge=1, description="epochs without a better validation example-F1 before the end")
     checkpoint_steps: int = Field(default=100, ge=1, description="steps between two checkpoints")
+    accumulation: int = Field(default=1, ge=1, description="batches whose gradients are summed before a step")
+
+
+class SpeedConfig(Frozen):
+    """What makes a run faster and leaves what it learns alone, or nearly so."""
+
+    length_buckets: bool = Field(default=True, description="texts of similar length share a batch: less padding")
+    skip_masked: bool = Field(
+        default=False, description="no backward pass for samples that the loss has masked (SPEC 3.6)"
+    )
+    rest_epochs: int = Field(
+        default=0, ge=0, description="with skip_masked: epochs that a masked sample is not looked at"
+    )
+    adaptive_accumulation: float | None = Field(
+        default=None, gt=0, description="AS-Speed: lambda of SPEC 3.5; none: `schedule.accumulation` all along"
+    )
+    max_accumulation: int = Field(default=8, ge=1, description="AS-Speed: most batches of one step")
+    compile: bool = Field(default=False, description="torch.compile the network")
+    workers: int = Field(default=0, ge=0, description="processes that read ahead; 0 reads in the training process")
 
 
 class ExportConfig(Frozen):
@@ -112,6 +185,12 @@ class ExportConfig(Frozen):
     weights: Literal["float32", "int8"] = Field(
         default="float32", description="int8: matrices are stored in int8, computed in float32; a quarter of the size"
     )
+    arithmetic: Literal["float32", "float16", "int8"] = Field(
+        default="float32", description="float16 for GPUs; int8: dynamic for texts, calibrated for pictures and audio"
+    )
+    max_f1_loss: float = Field(
+        default=0.01, ge=0, le=1, description="test example-F1 that float16 or int8 may lose before they are refused"
+    )
 
 
 class Recipe(Frozen):
@@ -119,98 +198,15 @@ class Recipe(Frozen):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     data: DataConfig
-    input: Annotated[ImageInput | TextInput, Field(discriminator="kind")]
+    input: Annotated[ImageInput | TextInput | AudioInput, Field(discriminator="kind")]
     backbone: Annotated[PretrainedBackbone | NewBackbone, Field(discriminator="kind")]
     head: HeadConfig = HeadConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: Schedule = Schedule()
+    speed: SpeedConfig = SpeedConfig()
     export: ExportConfig = ExportConfig()
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="auto: bfloat16 where the device multiplies matrices in it, else float32"
     )
-
-
-def recipe_names() -> list[str]:
-    """Names of the recipes that the project brings."""
-    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(recipes.__path__))
-
-
-def named_recipe(name: str) -> Recipe:
-    """A recipe that the project brings.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
-    if name not in recipe_names():
-        raise ConfigError(f"recipe must be one of {recipe_names()}, got {name!r}{_nearest(name, recipe_names())}")
-    recipe: Recipe = importlib.import_module(f"training.recipes.{name.replace('-', '_')}").RECIPE
-    return recipe
-
-
-def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
-    """A recipe with `section.key=value` settings applied.
-
-    Raises:
-        ConfigError: a setting without `=`, an unknown key (the nearest is named), a value that its key refuses, or a
-            policy without the value that it fixes.
-    """
-    for setting in settings:
-        recipe = _override_one(recipe, setting)
-    _check_head(recipe.head)
-    return recipe
-
-
-def _check_head(head: HeadConfig) -> None:
-    # Not a rule of the section itself: the policy and what it needs come as two settings, in any order.
-    needed = {"fixed_count": "label_count", "fixed_rate": "sparsity_rate"}.get(head.policy)
-    if needed and getattr(head, needed) is None:
-        raise ConfigError(f"head.policy {head.policy} needs head.{needed}, got none: add --set head.{needed}=VALUE")
-
-
-def _override_one(recipe: Recipe, setting: str) -> Recipe:
-    key, separator, value = setting.partition("=")
-    if not separator:
-        raise ConfigError(f"a setting must read section.key=value, got {setting!r}")
-    document = recipe.model_dump()
-    _assign(document, key, _parse(value))
-    try:
-        # After each setting, so that the next one finds the keys of a section that was replaced as a whole.
-        return Recipe.model_validate(document)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{where}: {first['msg']}, got {first['input']!r}") from None
-
-
-def _assign(document: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    place: Any = document
-    for part in sections:
-        if isinstance(place, Mapping) and part in place and isinstance(place[part], dict):
-            place = place[part]
-        else:
-            raise ConfigError(f"there is no setting {key!r}{_nearest(key, _keys(document))}")
-    if last not in place:
-        raise ConfigError(f"there is no setting {key!r}{_nearest(key, _keys(document))}")
-    place[last] = value
-
-
-def _keys(document: Mapping[str, Any], prefix: str = "") -> list[str]:
-    keys = []
-    for name, value in document.items():
-        keys += _keys(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
-    return keys
-
-
-def _parse(value: str) -> Any:
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.4)
-    return f"; did you mean {found[0]!r}?" if found else ""

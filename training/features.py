@@ -42,12 +42,11 @@ class FeatureDataset(ArrayDataset):
         self.features_NF = features_NF
 
     def __getitem__(self, index: int) -> Row:
-        return Row(self.features_NF[index], self.targets(index))
+        return Row(self.features_NF[index], self.targets(index), index)
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Rows -> one batch of features `[B, F]`."""
-        features, targets = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
-        return Batch(features, targets)
+        return Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)))
 
 
 def with_cached_features(recipe: Recipe, parts: Parts, folder: Path) -> Parts:

@@ -122,8 +122,8 @@ class Run:
         loader = self.loader
         if self.progress.batch:
             loader = self.accelerator.skip_first_batches(loader, self.progress.batch)
-        for inputs, targets in loader:
-            yield Batch(inputs, targets)
+        for batch in loader:
+            yield Batch(*batch)
 
     def _step(self, batch: Batch) -> Tensor:
         # All chance of a step is seeded by its number, so that a resumed run draws what the unbroken one draws.

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from training.build import build_parts, train_tokenizer
-from training.config import ConfigError, override
+from training.config import ConfigError
+from training.overrides import override
 
 TEXTS = ["Rain and storm", "the violin, the choir", "snowstorm", "a race in the rain"] * 3
 

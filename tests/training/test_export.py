@@ -12,11 +12,12 @@ from model import golden
 from model.bundle import CARD, GRAPH
 from model.predictor import Predictor
 from training.agreement import UNDECIDED_MARGIN, Disagreement, compare
-from training.config import Recipe, override
+from training.config import Recipe
 from training.data.arrays import raw_input
 from training.evaluate import Answers, answer, measure
 from training.export import export_bundle
 from training.golden_choice import GOLDEN_COUNT, MIN_MARGIN, choose_golden, decision_margin
+from training.overrides import override
 
 
 @pytest.fixture(params=["text", "image"])

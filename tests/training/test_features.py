@@ -6,9 +6,9 @@ import torch
 from transformers import ResNetConfig, ResNetModel
 
 from model.predictor import Predictor
-from training.config import override
 from training.evaluate import answer
 from training.evaluate_bundle import measure_bundle
+from training.overrides import override
 from training.train_and_export import train, train_and_export
 
 

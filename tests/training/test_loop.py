@@ -10,8 +10,9 @@ from torch import nn
 
 from training import checkpoint
 from training.build import build_parts
-from training.config import OptimizerConfig, override
+from training.config import OptimizerConfig
 from training.loop import BEST_WEIGHTS, LOG, Run, build_optimizer, learning_rate_factor
+from training.overrides import override
 from training.train_and_export import run_folder
 
 

@@ -2,10 +2,10 @@ import pytest
 
 from model.predictor import Predictor
 from training.card import model_card
-from training.config import named_recipe, override
 from training.data.arrays import ArrayDataset
 from training.evaluate_bundle import measure_bundle
 from training.loop import LOG
+from training.overrides import named_recipe, override
 from training.report import Finished, table
 from training.train_and_export import run_folder, train_and_export
 

@@ -17,17 +17,19 @@ CACHE_BYTES = 2 * 1024**3
 
 
 class Row(NamedTuple):
-    """One preprocessed example: the array of its input, and multi-hot targets `[C]`."""
+    """One preprocessed example: the array of its input, multi-hot targets `[C]`, and its position in the data set."""
 
     array: npt.NDArray[np.generic]
     targets: npt.NDArray[np.bool_]
+    index: int = -1
 
 
 class Batch(NamedTuple):
-    """Raw batch (uint8 pixels `[B, H, W, 3]` or int64 token ids `[B, T]`) and multi-hot targets `[B, C]`."""
+    """Pixels `[B, H, W, 3]` (uint8) or token ids `[B, T]` (int64), multi-hot targets `[B, C]`, positions `[B]`."""
 
     inputs: Tensor
     targets: Tensor
+    index: Tensor
 
 
 class ArrayDataset(Dataset[Row]):
@@ -51,7 +53,7 @@ class ArrayDataset(Dataset[Row]):
         return len(self.examples)
 
     def __getitem__(self, index: int) -> Row:
-        return Row(self._array(index), self.targets(index))
+        return Row(self._array(index), self.targets(index), index)
 
     def targets(self, index: int) -> npt.NDArray[np.bool_]:
         """Multi-hot labels `[C]` of one example; labels outside the label space do not count."""
@@ -62,7 +64,8 @@ class ArrayDataset(Dataset[Row]):
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Rows -> one batch, padded exactly as the service pads."""
         (inputs,) = self.preprocess.collate([row.array for row in rows]).values()
-        return Batch(torch.from_numpy(inputs), torch.from_numpy(np.stack([row.targets for row in rows])))
+        targets = torch.from_numpy(np.stack([row.targets for row in rows]))
+        return Batch(torch.from_numpy(inputs), targets, torch.tensor([row.index for row in rows]))
 
     def _array(self, index: int) -> npt.NDArray[np.generic]:
         if index not in self._cache:

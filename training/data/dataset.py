@@ -11,7 +11,8 @@ from typing import Literal
 
 from model.errors import LabelsetError
 
-Modality = Literal["image", "text"]
+Modality = Literal["image", "text", "audio"]
+Task = Literal["multi_label", "multi_class", "token_classification"]
 
 
 class DataError(LabelsetError):
@@ -22,32 +23,42 @@ class DataError(LabelsetError):
 
 @dataclass(frozen=True)
 class Example:
-    """One input with its label set.
+    """One input with its label set: a text, a picture, a recording, or the words of a sentence.
 
     Attributes:
-        labels: Sorted, without repetition; may be empty.
-        text: The input of a text model; None for an image.
-        image: The file of an image; None for a text.
+        labels: Sorted, without repetition; may be empty. For a multi-class task exactly one; for token classification
+            one a word, in order, "" where nothing is to be learned.
+        text: The input of a text model.
+        image: The file of a picture.
+        audio: The file of a recording.
+        words: The input of a token classifier.
         group: Examples of one group are kept on one side of a split; None stands alone.
     """
 
     labels: tuple[str, ...]
     text: str | None = None
     image: Path | None = None
+    audio: Path | None = None
+    words: tuple[str, ...] | None = None
     group: str | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """Where a picture or a recording lies; None for what is no file."""
+        return self.image or self.audio
 
     @property
     def identity(self) -> str:
         """What tells it from another example, and from itself once its file has changed."""
-        if self.image is None:
-            return repr((self.text, self.labels))
-        stat = self.image.stat()
-        return repr((str(self.image), stat.st_size, stat.st_mtime_ns, self.labels))
+        if self.file is None:
+            return repr((self.text or self.words, self.labels))
+        stat = self.file.stat()
+        return repr((str(self.file), stat.st_size, stat.st_mtime_ns, self.labels))
 
     @property
     def modality(self) -> Modality:
         """What the example is."""
-        return "image" if self.image is not None else "text"
+        return "image" if self.image is not None else "audio" if self.audio is not None else "text"
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,7 @@ class LabelledData:
     test: list[Example]
     licence: str
     source: str
+    task: Task = "multi_label"
 
     def __iter__(self) -> Iterator[Example]:
         """All examples: train, validation, test."""
@@ -79,7 +91,7 @@ class LabelledData:
 
 def label_counts(examples: Collection[Example]) -> Counter[str]:
     """How many examples carry each label."""
-    return Counter(label for example in examples for label in example.labels)
+    return Counter(label for example in examples for label in example.labels if label)
 
 
 def keep_labels(examples: Collection[Example], labels: Collection[str]) -> list[Example]:

@@ -19,7 +19,7 @@ Loss = Callable[[Tensor, Tensor, float], Tensor]
 def build(config: LossConfig) -> Loss:
     """The loss that a recipe names."""
     losses: dict[str, Loss] = {
-        "as_softmax_multilabel": lambda logits, targets, progress: as_softmax_multilabel(
+        "as_softmax": lambda logits, targets, progress: as_softmax_multilabel(
             logits, targets, delta_at(progress, config.delta, config.delta_warm_up), reduction="none"
         ),
         "r_softmax": lambda logits, targets, _: r_softmax_loss(logits, targets, reduction="none"),

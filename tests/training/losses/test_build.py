@@ -27,5 +27,5 @@ def test_a_recipe_names_its_loss(batch, name, loss):
 
 @pytest.mark.parametrize(("progress", "delta"), [(0.0, 1.0), (0.25, 0.55), (0.5, 0.1), (1.0, 0.1)])
 def test_as_softmax_follows_the_warm_up(batch, progress, delta):
-    loss = build(LossConfig(name="as_softmax_multilabel", delta=0.1, delta_warm_up=0.5))
+    loss = build(LossConfig(name="as_softmax", delta=0.1, delta_warm_up=0.5))
     torch.testing.assert_close(loss(*batch, progress), as_softmax_multilabel(*batch, delta, reduction="none"))

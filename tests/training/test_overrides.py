@@ -3,7 +3,8 @@ import pkgutil
 import pytest
 
 from training import recipes
-from training.config import ConfigError, NewBackbone, PretrainedBackbone, named_recipe, override, recipe_names
+from training.config import ConfigError, NewBackbone, PretrainedBackbone
+from training.overrides import named_recipe, override, recipe_names
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_overriding_leaves_the_recipe_itself_alone(recipe):
         ("optimizer.lr=-1", "optimizer.lr: Input should be greater than 0, got -1"),
         ("optimizer.lr=NaN", "optimizer.lr: Input should be greater than 0, got nan"),
         ("schedule.epochs=many", "got 'many'"),
-        ("loss.name=hinge", "loss.name: Input should be 'as_softmax_multilabel', 'r_softmax' or 'bce', got 'hinge'"),
+        ("loss.name=hinge", "loss.name: Input should be 'as_softmax', 'zlpr'"),
         ("name=No Spaces", "name: String should match pattern"),
         ("optimizer=3", "optimizer: Input should be a valid dictionary"),
         ('backbone={"kind": "huge"}', "backbone: Input tag 'huge'"),
