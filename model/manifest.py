@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from model.policies import Policy
+
 SCHEMA_VERSION: Literal[1] = 1
 
 
@@ -43,19 +45,30 @@ Preprocessing = Annotated[ImagePreprocessing | TextPreprocessing, Field(discrimi
 class SparsityPolicy(Frozen):
     """How the model decides the sparsity of an answer when the caller does not (SPEC 2)."""
 
-    policy: Literal["predicted_count", "fixed_count", "fixed_rate"]
+    policy: Policy
     label_count: int | None = Field(default=None, ge=0)
     sparsity_rate: float | None = Field(default=None, ge=0, le=1)
     # Largest number of labels that the count head can predict; None where there is no count head.
     max_label_count: int | None = Field(default=None, ge=0)
+    # What the graph can decide by, told by its input `sparsity_policy`; empty where it decides in one way only.
+    selectable: tuple[Policy, ...] = ()
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> "SparsityPolicy":
-        needs = {"predicted_count": "max_label_count", "fixed_count": "label_count", "fixed_rate": "sparsity_rate"}
-        name = needs[self.policy]
-        if getattr(self, name) is None:
+        name = _NEEDS.get(self.policy)
+        if name is not None and getattr(self, name) is None:
             raise ValueError(f"the policy {self.policy} needs {name}, got none")
+        if self.selectable and self.policy not in (*self.selectable, "fixed_count", "fixed_rate"):
+            raise ValueError(f"the policy {self.policy} must be one that the graph can decide by: {self.selectable}")
         return self
+
+
+_NEEDS: dict[Policy, str] = {
+    "predicted_count": "max_label_count",
+    "expected_f1": "max_label_count",
+    "fixed_count": "label_count",
+    "fixed_rate": "sparsity_rate",
+}
 
 
 class TensorSpec(Frozen):

@@ -104,6 +104,16 @@ def test_a_row_that_is_not_a_number_stays_so_even_when_no_label_is_wanted(output
     assert probabilities[1:].isfinite().all()
 
 
-def test_the_count_head_reaches_the_largest_count_of_training():
+def test_the_count_layer_reaches_the_largest_count_of_training():
     assert _head()(torch.zeros(2, 8)).count_logits_BK.shape == (2, 4)
-    assert _head(SparsityPolicy(policy="fixed_count", label_count=2))(torch.zeros(2, 8)).count_logits_BK.shape == (2, 1)
+
+
+def test_a_head_without_a_largest_count_has_no_layer_of_counts():
+    head = _head(SparsityPolicy(policy="fixed_count", label_count=1))
+    output = head(torch.randn(5, 8, generator=torch.Generator().manual_seed(0)))
+    assert output.count_logits_BK.shape == (5, 0)
+    assert [name for name, _ in head.named_parameters()] == ["logits.weight", "logits.bias"]
+    torch.testing.assert_close(
+        head.probabilities(output).probabilities_BC.argmax(dim=1), output.logits_BC.argmax(dim=1), rtol=0, atol=0
+    )
+    assert _counts(head.probabilities(output)) == [1] * 5
