@@ -87,7 +87,9 @@ def test_the_gradient_is_that_of_the_loss():
     logits = torch.randn(5, 6, generator=generator, dtype=torch.float64, requires_grad=True)
     targets = torch.rand(5, 6, generator=generator) < 0.4
     for delta in (0.05, 0.5, 1.0):
-        assert torch.autograd.gradcheck(lambda x, d=delta: as_softmax_multilabel(x, targets, d, "none"), (logits,))
+        assert torch.autograd.gradcheck(
+            lambda x, d=delta: as_softmax_multilabel(x, targets, d, reduction="none"), (logits,)
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.losses import bce
+from training.losses.bce import bce
 
 
 @given(st.lists(st.tuples(st.floats(-15, 15), st.booleans()), min_size=1, max_size=8))
@@ -18,14 +18,14 @@ def test_the_loss_is_the_sum_over_the_classes(pairs):
 
 def test_rows_are_averaged():
     logits, targets = torch.zeros(3, 2), torch.zeros(3, 2)
-    assert bce(logits, targets, "none").tolist() == pytest.approx([2 * math.log(2)] * 3)
+    assert bce(logits, targets, reduction="none").tolist() == pytest.approx([2 * math.log(2)] * 3)
     assert bce(logits, targets).item() == pytest.approx(2 * math.log(2))
 
 
 def test_the_gradient_is_that_of_the_loss():
     logits = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
     targets = torch.tensor([[1, 0, 0, 1], [0, 0, 0, 0], [1, 1, 1, 1]])
-    assert torch.autograd.gradcheck(lambda x: bce(x, targets, "none"), (logits,))
+    assert torch.autograd.gradcheck(lambda x: bce(x, targets, reduction="none"), (logits,))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from training.config import LossConfig
-from training.losses import as_softmax_multilabel, bce, build, delta_at, r_softmax_loss
+from training.losses import as_softmax_multilabel, build, r_softmax_loss
+from training.losses.bce import bce
+from training.losses.warm_up import delta_at
 
 
 @pytest.fixture

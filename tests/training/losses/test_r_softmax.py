@@ -40,7 +40,7 @@ def batches(draw):
 def test_the_loss_is_the_formula(batch):
     logits, targets = batch
     expected = torch.stack([plain(*row) for row in zip(logits, targets, strict=True)])
-    torch.testing.assert_close(r_softmax_loss(logits, targets, "none"), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(r_softmax_loss(logits, targets, reduction="none"), expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(r_softmax_loss(logits, targets), expected.mean(), rtol=1e-9, atol=1e-9)
 
 
@@ -64,12 +64,12 @@ def test_the_gradient_is_that_of_all_pairs_and_the_map(batch):
     gradients = []
     for loss in (r_softmax_loss, _by_pairs):
         leaf = logits.clone().requires_grad_()
-        loss(leaf, targets, "none").sum().backward()
+        loss(leaf, targets, reduction="none").sum().backward()
         gradients.append(leaf.grad)
     torch.testing.assert_close(*gradients, rtol=1e-7, atol=1e-7)
 
 
-def _by_pairs(logits, targets, _):
+def _by_pairs(logits, targets, reduction):
     count = targets.sum(dim=1)
     eta = 1 / count.clamp(min=1).double().unsqueeze(1)
     squared = ((r_softmax_count(logits, count) - eta).square() * targets).sum(dim=1)
