@@ -15,6 +15,11 @@ from torch import Tensor, nn
 from transformers import AutoConfig, BertConfig, BertModel, ResNetConfig, ResNetModel
 from transformers.utils import cached_file
 
+from model.nn import attention
+
+# Of a text: the mean of its tokens' features, that of its first token, or all of them.
+Pooling = Literal["mean", "cls", "none"]
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -61,17 +66,27 @@ class TextBackbone(Backbone):
 
     input_name = "token_ids"
 
-    def __init__(self, network: BertModel, pooling: Literal["mean", "cls"] = "mean") -> None:
+    def __init__(
+        self, network: BertModel, pooling: Pooling = "mean", attention_rate: float | None = None
+    ) -> None:
+        """Take a network, with r-softmax of `attention_rate` in its self-attention where there is one."""
         super().__init__()
         self.network = network
+        if attention_rate is not None:
+            attention.use_r_softmax(network, attention_rate)
         self.pooling = pooling
         self.pad_id: int = network.config.pad_token_id
         self.feature_size = network.config.hidden_size
 
     def forward(self, token_ids_BT: Tensor) -> Tensor:
-        """int64 `[B, T]` -> feature `[B, F]`: the mean over the tokens that are not padding, or the first token's."""
+        """int64 `[B, T]` -> feature `[B, F]`: the mean over the tokens that are not padding, or the first token's.
+
+        Without pooling the features of all tokens `[B, T, F]`.
+        """
         mask_BT = token_ids_BT != self.pad_id
         hidden_BTF: Tensor = self.network(token_ids_BT, attention_mask=mask_BT.to(torch.int64)).last_hidden_state
+        if self.pooling == "none":
+            return hidden_BTF
         if self.pooling == "cls":
             return hidden_BTF[:, 0]
         weight_BT1 = mask_BT.unsqueeze(-1).to(hidden_BTF.dtype)
@@ -104,12 +119,19 @@ def new_image_backbone(hidden_sizes: Sequence[int], depths: Sequence[int], embed
     return ImageBackbone(ResNetModel(config), IMAGENET_MEAN, IMAGENET_STD)
 
 
-def load_text_backbone(source: str, layers: int | None = None) -> TextBackbone:
-    """A pre-trained BERT from a local folder or a hub name; with `layers`, only its first so many."""
+def load_text_backbone(source: str, layers: int | None = None, attention_rate: float | None = None) -> TextBackbone:
+    """A pre-trained BERT.
+
+    Args:
+        source: A local folder or a hub name.
+        layers: Keep only its first so many.
+        attention_rate: The sparsity rate of r-softmax in its self-attention; None keeps softmax.
+    """
     config = AutoConfig.from_pretrained(source)
     if layers is not None:
         config.num_hidden_layers = layers
-    return TextBackbone(_pretrained(BertModel, source, config, add_pooling_layer=False))
+    network = _pretrained(BertModel, source, config, add_pooling_layer=False)
+    return TextBackbone(network, attention_rate=attention_rate)
 
 
 def _pretrained(architecture: type[Any], source: str, config: Any, **arguments: Any) -> Any:
@@ -134,9 +156,14 @@ def _pretrained(architecture: type[Any], source: str, config: Any, **arguments: 
 
 
 def new_text_backbone(
-    vocabulary_size: int, hidden_size: int, layers: int, max_length: int, pad_id: int
+    vocabulary_size: int,
+    hidden_size: int,
+    layers: int,
+    max_length: int,
+    pad_id: int,
+    attention_rate: float | None = None,
 ) -> TextBackbone:
-    """A small BERT, from scratch."""
+    """A small BERT, from scratch; `attention_rate` as in `load_text_backbone`."""
     config = BertConfig(
         vocab_size=vocabulary_size,
         hidden_size=hidden_size,
@@ -146,4 +173,4 @@ def new_text_backbone(
         max_position_embeddings=max_length,
         pad_token_id=pad_id,
     )
-    return TextBackbone(BertModel(config, add_pooling_layer=False))
+    return TextBackbone(BertModel(config, add_pooling_layer=False), attention_rate=attention_rate)
