@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer
 
 from model import preprocess
-from model.manifest import ImagePreprocessing, SparsityPolicy, TextPreprocessing
+from model.manifest import AudioPreprocessing, ImagePreprocessing, SparsityPolicy, TextPreprocessing
+from model.nn.audio import AudioBackbone, load_audio_backbone, new_audio_backbone
 from model.nn.backbones import (
     ImageBackbone,
     TextBackbone,
@@ -20,24 +21,31 @@ from model.nn.backbones import (
 )
 from model.nn.classifier import Classifier
 from model.nn.heads import LabelSetHead
-from training.config import ConfigError, HeadConfig, ImageInput, NewBackbone, Recipe, TextInput
+from training.augment import Augmentation, augmentation
+from training.config import AudioInput, ConfigError, HeadConfig, ImageInput, NewBackbone, Recipe, TextInput
 from training.data import weights
 from training.data.arrays import ArrayDataset
-from training.data.dataset import Example, LabelledData
-
-_SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+from training.data.dataset import Example, LabelledData, Task
+from training.tokenizer import train_tokenizer
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run is made of."""
+    """What a run is made of; `augment` changes training inputs, None leaves them alone."""
 
     classifier: Classifier
-    preprocessing: ImagePreprocessing | TextPreprocessing
+    preprocessing: ImagePreprocessing | TextPreprocessing | AudioPreprocessing
     tokenizer_json: str
     train: ArrayDataset
     validation: ArrayDataset
     test: ArrayDataset
+    augment: Augmentation | None = None
+    task: Task = "multi_label"
+
+    @property
+    def pad_id(self) -> int:
+        """What shorter texts are filled up with; 0 where all inputs have one size."""
+        return getattr(self.preprocessing, "pad_id", 0)
 
 
 def build_parts(recipe: Recipe, data: LabelledData) -> Parts:
@@ -51,12 +59,15 @@ def build_parts(recipe: Recipe, data: LabelledData) -> Parts:
             f"the recipe {recipe.name} takes {recipe.input.kind}, the data {data.name} is {data.modality}"
         )
     train = _limited(data.train, recipe.data.max_train_examples, recipe.data.split_seed)
-    backbone: ImageBackbone | TextBackbone
-    preprocessing: ImagePreprocessing | TextPreprocessing
+    backbone: ImageBackbone | TextBackbone | AudioBackbone
+    preprocessing: ImagePreprocessing | TextPreprocessing | AudioPreprocessing
     tokenizer_json = ""
     if isinstance(recipe.input, ImageInput):
         backbone = _image_backbone(recipe)
         preprocessing = ImagePreprocessing(height=recipe.input.size, width=recipe.input.size)
+    elif isinstance(recipe.input, AudioInput):
+        backbone = _audio_backbone(recipe, recipe.input)
+        preprocessing = AudioPreprocessing(sample_rate=recipe.input.sample_rate, seconds=recipe.input.seconds)
     else:
         backbone, tokenizer_json = _text_backbone(recipe, recipe.input, train)
         preprocessing = TextPreprocessing(max_length=recipe.input.max_length, pad_id=backbone.pad_id)
@@ -72,6 +83,8 @@ def build_parts(recipe: Recipe, data: LabelledData) -> Parts:
         preprocessing,
         tokenizer_json,
         *(ArrayDataset(split, data.labels, preprocessor) for split in (train, data.validation, data.test)),
+        augment=augmentation(recipe),
+        task=data.task,
     )
 
 
@@ -101,16 +114,28 @@ def _image_backbone(recipe: Recipe) -> ImageBackbone:
         return load_image_backbone(weights.resolve(recipe.backbone.source), recipe.backbone.depths)
 
 
+def _audio_backbone(recipe: Recipe, audio: AudioInput) -> AudioBackbone:
+    sample_rate, mel_bands = audio.sample_rate, audio.mel_bands
+    if isinstance(recipe.backbone, NewBackbone):
+        return new_audio_backbone(recipe.backbone.hidden_sizes, recipe.backbone.depths, sample_rate, mel_bands)
+    with _named_source(recipe.backbone.source):
+        source = weights.resolve(recipe.backbone.source)
+        return load_audio_backbone(source, sample_rate, mel_bands, recipe.backbone.depths)
+
+
 def _text_backbone(recipe: Recipe, text: TextInput, train: list[Example]) -> tuple[TextBackbone, str]:
     if isinstance(recipe.backbone, NewBackbone):
         tokenizer = train_tokenizer([example.text or "" for example in train], text.vocabulary_size)
         pad_id = tokenizer.token_to_id("[PAD]")
         size, layers = recipe.backbone.hidden_size, recipe.backbone.layers
-        backbone = new_text_backbone(tokenizer.get_vocab_size(), size, layers, text.max_length, pad_id)
+        backbone = new_text_backbone(
+            tokenizer.get_vocab_size(), size, layers, text.max_length, pad_id, recipe.backbone.attention.sparsity_rate
+        )
         return backbone, tokenizer.to_str()
     with _named_source(recipe.backbone.source):
         source = weights.resolve(recipe.backbone.source)
-        return load_text_backbone(source, recipe.backbone.layers), _pretrained_tokenizer(source)
+        rate = recipe.backbone.attention.sparsity_rate
+        return load_text_backbone(source, recipe.backbone.layers, rate), _pretrained_tokenizer(source)
 
 
 @contextlib.contextmanager
@@ -130,32 +155,3 @@ def _pretrained_tokenizer(source: str) -> str:
     if local.is_file():
         return local.read_text(encoding="utf-8")
     return Tokenizer.from_pretrained(source).to_str()
-
-
-def train_tokenizer(texts: list[str], vocabulary_size: int) -> Tokenizer:
-    """A WordPiece tokenizer, made from the training texts as BERT's was from its own; the same texts give the same."""
-    draft = _wordpiece({})
-    # The trainer numbers the pieces of one letter in the order of a hash table, which is another in every run, and its
-    # merges follow from the numbers. Those that it is given keep theirs.
-    letters = sorted({f"##{letter}" for text in texts for word in _words(draft, text) for letter in word[1:]})
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary_size, special_tokens=[*_SPECIAL_TOKENS, *letters], show_progress=False
-    )
-    draft.train_from_iterator(texts, trainer)
-    # To the draft the pieces of one letter are special, to be found anywhere in a text: take its vocabulary alone.
-    tokenizer = _wordpiece(draft.get_vocab())
-    tokenizer.add_special_tokens(_SPECIAL_TOKENS)
-    cls, sep = ((token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]"))
-    tokenizer.post_processor = processors.BertProcessing(sep, cls)
-    return tokenizer
-
-
-def _wordpiece(vocabulary: dict[str, int]) -> Tokenizer:
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return tokenizer
-
-
-def _words(tokenizer: Tokenizer, text: str) -> list[str]:
-    return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))]

@@ -156,7 +156,8 @@ class Schedule(Frozen):
 
     epochs: int = Field(default=3, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    patience: int = Field(default=3, ge=1, description="epochs without a better validation example-F1 before the end")
+    validations_per_epoch: int = Field(default=1, ge=1)
+    patience: int = Field(default=3, ge=1, description="validations without a better example-F1 before the end")
     checkpoint_steps: int = Field(default=100, ge=1, description="steps between two checkpoints")
     accumulation: int = Field(default=1, ge=1, description="batches whose gradients are summed before a step")
 

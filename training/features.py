@@ -44,6 +44,9 @@ class FeatureDataset(ArrayDataset):
     def __getitem__(self, index: int) -> Row:
         return Row(self.features_NF[index], self.targets(index), index)
 
+    def lengths(self) -> None:
+        """Features have one size."""
+
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Rows -> one batch of features `[B, F]`."""
         return Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)))
@@ -59,6 +62,7 @@ def with_cached_features(recipe: Recipe, parts: Parts, folder: Path) -> Parts:
     """
     return dataclasses.replace(
         parts,
+        augment=None,
         classifier=Classifier(CachedFeatures(parts.classifier.backbone.feature_size), parts.classifier.head),
         **{
             name: FeatureDataset(dataset, _features(recipe, parts.classifier.backbone, dataset, name, folder))

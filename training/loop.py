@@ -1,34 +1,36 @@
 """The loop: one run of one recipe, resumable at any step, on whatever device `accelerate` finds.
 
-Knows nothing of bundles or of where data comes from.
+Knows nothing of bundles or of where data comes from. What a step is stands in `stepping.py`.
 """
 
 import json
 import math
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from safetensors.torch import load_model, save_model
-from torch import Tensor
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from model.nn.classifier import Classifier
 from training import checkpoint
-from training.augment import augment_images
 from training.build import Parts
 from training.checkpoint import Progress
-from training.config import ImageInput, OptimizerConfig, Recipe
+from training.config import Recipe
 from training.data.arrays import Batch
+from training.data.batching import epoch_batches, share_of
 from training.evaluate import answer, measure
 from training.objective import Objective
+from training.optimizer import build_optimizer, learning_rate_factor, set_learning_rate
+from training.stepping import Step, Stepper
 
 BEST_WEIGHTS = "best.safetensors"
 LOG = "metrics.jsonl"
@@ -43,157 +45,187 @@ class Run:
         self.folder = folder
         self.parts = parts
         folder.mkdir(parents=True, exist_ok=True)
+        # Several runs of one process may differ in precision, which accelerate keeps for the whole process.
+        AcceleratorState._reset_state()
         self.accelerator = Accelerator(
-            mixed_precision=mixed_precision(recipe.precision),
-            log_with="tensorboard",
-            project_dir=str(folder),
-            dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=recipe.seed),
+            mixed_precision=mixed_precision(recipe.precision), log_with="tensorboard", project_dir=str(folder)
         )
         self.accelerator.init_trackers("tensorboard")
         set_seed(recipe.seed)
         self.classifier = parts.classifier
-        loader: Any = DataLoader(
-            parts.train,  # type: ignore[arg-type]
-            batch_size=recipe.schedule.batch_size,
-            shuffle=True,
-            collate_fn=parts.train.collate,
+        objective = Objective(self.classifier, recipe.loss, parts.task)
+        if recipe.speed.compile:
+            objective.compile(dynamic=True)
+        self.objective, self.optimizer = self.accelerator.prepare(
+            objective, build_optimizer(self.classifier, recipe.optimizer)
         )
-        optimizer = build_optimizer(self.classifier, recipe.optimizer)
-        # accelerate advances the schedule once for each process, so it is written in steps of a single one.
-        schedule_steps = recipe.schedule.epochs * len(loader)
-        scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(step, schedule_steps, recipe.optimizer))
-        self.objective, self.optimizer, self.loader, self.scheduler = self.accelerator.prepare(
-            Objective(self.classifier, recipe.loss), optimizer, loader, scheduler
-        )
-        self.total_steps = recipe.schedule.epochs * len(self.loader)
-        self.progress = checkpoint.restore(self.accelerator, folder)
+        self.stepper = Stepper(self.accelerator, self.objective, self.optimizer, recipe, parts.pad_id)
+        self.lengths = parts.train.lengths() if recipe.speed.length_buckets else None
+        # Epoch from which a sample that the loss has masked takes part again.
+        self.rests_until_N: npt.NDArray[np.int64] = np.zeros(len(parts.train), np.int64)
+        self.progress = checkpoint.restore(self.accelerator, folder, self.rests_until_N)
+        _forget_lines_after(folder / LOG, self.progress.step)
 
     def train(self) -> Progress:
         """Train to the end, or to where validation no longer gets better; then load the best weights."""
-        schedule = self.recipe.schedule
+        schedule, progress = self.recipe.schedule, self.progress
+        done = progress.epoch * len(self.parts.train)
         with tqdm(
-            total=self.total_steps,
-            initial=self.progress.step,
+            total=schedule.epochs * len(self.parts.train),
+            initial=done,
             desc=f"train {self.recipe.name}",
-            unit="step",
+            unit="sample",
+            unit_scale=True,
             disable=None,
         ) as bar:
-            while not self.progress.finished:
-                self._train_epoch(bar)
+            while not progress.finished:
+                batches = self._batches_of_epoch()
+                self._train_round(bar, batches)
                 self._validate(bar)
-                done = self.progress.epoch >= schedule.epochs or self.progress.stale_epochs >= schedule.patience
-                self.progress.finished = done
+                if progress.round % schedule.validations_per_epoch == 0:
+                    progress.epoch, progress.batch = progress.epoch + 1, 0
+                progress.finished = progress.epoch >= schedule.epochs or progress.stale_rounds >= schedule.patience
                 self._checkpoint()
         self.accelerator.wait_for_everyone()
         load_model(self.classifier, self.folder / BEST_WEIGHTS)
         self.accelerator.end_training()
-        return self.progress
+        return progress
 
-    def _train_epoch(self, bar: "tqdm[Any]") -> None:
+    def _batches_of_epoch(self) -> list[list[int]]:
+        positions = np.flatnonzero(self.rests_until_N <= self.progress.epoch)
+        if not len(positions):  # nothing is left to learn: then everything is looked at once more
+            positions = np.arange(len(self.parts.train))
+        recipe = self.recipe
+        return epoch_batches(positions, self.lengths, recipe.schedule.batch_size, recipe.seed, self.progress.epoch)
+
+    def _train_round(self, bar: "tqdm[Any]", batches: list[list[int]]) -> None:
+        """Train to the next validation."""
+        progress, schedule = self.progress, self.recipe.schedule
+        rounds = schedule.validations_per_epoch
+        last_batch = math.ceil(len(batches) * (progress.round % rounds + 1) / rounds)
         self.objective.train()
-        started, first_step = time.perf_counter(), self.progress.step
-        loss_sum = torch.zeros((), device=self.accelerator.device)
-        for batch in self._rest_of_epoch():
-            loss_sum += self._step(batch)
-            self.progress.step += 1
-            self.progress.batch += 1
-            bar.update()
-            if self.progress.step % 10 == 0:
-                self._show(bar, self._mean_loss(loss_sum, first_step))
-            if self.progress.step % self.recipe.schedule.checkpoint_steps == 0:
-                self._mean_loss(loss_sum, first_step)  # a checkpoint of a broken network could never be resumed
+        source = self._from(batches)
+        started = time.perf_counter()
+        while progress.batch < last_batch:
+            step = self._step(source, len(batches))
+            progress.step += 1
+            progress.batch += step.batches
+            progress.round_loss += step.loss
+            progress.round_steps += 1
+            self._rest(step.masked)
+            epoch_share = (progress.epoch + progress.batch / len(batches)) * len(self.parts.train)
+            bar.update(min(bar.total, int(epoch_share)) - bar.n)
+            if progress.step % 10 == 0:
+                self._show(bar)
+            if progress.step % schedule.checkpoint_steps == 0:
+                progress.seconds += time.perf_counter() - started
                 self._checkpoint()
-        self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
-        self._log(train_loss=self._mean_loss(loss_sum, first_step), seconds=time.perf_counter() - started)
+                started = time.perf_counter()
+        progress.seconds += time.perf_counter() - started
 
-    def _mean_loss(self, loss_sum: Tensor, first_step: int) -> float:
-        mean_loss = loss_sum.item() / max(1, self.progress.step - first_step)
+    def _step(self, source: Iterator[Batch], batch_count: int) -> Step:
+        progress, recipe = self.progress, self.recipe
+        # All chance of a step is seeded by its number, so that a resumed run draws what the unbroken one draws.
+        torch.manual_seed(recipe.seed * 1_000_003 + progress.step + 7919 * self.accelerator.process_index)
+        done = (progress.epoch + (progress.batch + 0.5) / batch_count) / recipe.schedule.epochs
+        set_learning_rate(self.optimizer, learning_rate_factor(done, recipe.optimizer.warm_up))
+        step = self.stepper.step(source, progress.pace, done)
+        assert step is not None, "a round ends with its batches"
+        return step
+
+    def _from(self, batches: list[list[int]]) -> Iterator[Batch]:
+        """This process's shares of the batches of this epoch that are not done yet, on the device, augmented."""
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        todo = batches[self.progress.batch :]
+        shares = [share_of(batch, rank, processes) for batch in todo]
+        loader: Any = DataLoader(
+            self.parts.train,  # type: ignore[arg-type]
+            # A process without a share goes through the motions on another's sample, which then does not count.
+            batch_sampler=[share or batch[:1] for share, batch in zip(shares, todo, strict=True)],
+            collate_fn=self.parts.train.collate,
+            num_workers=self.recipe.speed.workers,
+        )
+        first = self.progress.epoch * 1_000_003 + self.progress.batch
+        for number, (batch, share) in enumerate(zip(loader, shares, strict=True), start=first):
+            generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + number * processes + rank)
+            if self.parts.augment is not None:
+                batch = batch._replace(inputs=self.parts.augment(batch.inputs, generator))
+            if not share:
+                batch = batch._replace(index=torch.full_like(batch.index, -1))
+            yield batch.to(self.accelerator.device)
+
+    def _rest(self, masked: list[int]) -> None:
+        if self.recipe.speed.rest_epochs:
+            self.rests_until_N[masked] = self.progress.epoch + 1 + self.recipe.speed.rest_epochs
+
+    def _show(self, bar: "tqdm[Any]") -> None:
+        best_f1 = f"{self.progress.best_f1:.3f}" if self.progress.best_f1 >= 0 else "-"
+        bar.set_postfix(
+            epoch=self.progress.epoch + 1,
+            loss=f"{self._mean_loss():.3f}",
+            best_F1=best_f1,
+            active=f"{self._active_share():.0%}",
+        )
+
+    def _active_share(self) -> float:
+        """Part of all training samples that still have a loss; those that rest have none."""
+        resting = float((self.rests_until_N > self.progress.epoch + 1).mean()) if self.recipe.speed.rest_epochs else 0.0
+        return self.progress.pace.active_share * (1 - resting)
+
+    def _mean_loss(self) -> float:
+        mean_loss = float(self.progress.round_loss) / max(1, self.progress.round_steps)
         if not math.isfinite(mean_loss):
             raise FloatingPointError(f"the loss must be finite, got {mean_loss} before step {self.progress.step}")
         return mean_loss
 
-    def _show(self, bar: "tqdm[Any]", mean_loss: float) -> None:
-        best_f1 = f"{self.progress.best_f1:.3f}" if self.progress.best_f1 >= 0 else "-"
-        bar.set_postfix(epoch=self.progress.epoch + 1, loss=f"{mean_loss:.3f}", best_F1=best_f1)
-
-    def _rest_of_epoch(self) -> Iterator[Batch]:
-        """The batches of this epoch that are not done yet, in the order that its number and the seed give."""
-        self.loader.set_epoch(self.progress.epoch)
-        loader = self.loader
-        if self.progress.batch:
-            loader = self.accelerator.skip_first_batches(loader, self.progress.batch)
-        for batch in loader:
-            yield Batch(*batch)
-
-    def _step(self, batch: Batch) -> Tensor:
-        # All chance of a step is seeded by its number, so that a resumed run draws what the unbroken one draws.
-        seed = self.recipe.seed * 1_000_003 + self.progress.step
-        torch.manual_seed(seed + 7919 * self.accelerator.process_index)
-        inputs = batch.inputs
-        is_picture = inputs.dtype == torch.uint8  # and not the cached feature of one
-        if is_picture and isinstance(self.recipe.input, ImageInput) and self.recipe.input.augment:
-            inputs = augment_images(inputs, torch.Generator().manual_seed(seed))
-        loss: Tensor = self.objective(inputs, batch.targets, self.progress.step / self.total_steps)
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.objective.parameters(), self.recipe.optimizer.clip_norm)
-        self.optimizer.step()
-        self.scheduler.step()
-        self.optimizer.zero_grad()
-        return loss.detach()
-
     def _validate(self, bar: "tqdm[Any]") -> None:
+        progress = self.progress
         metrics = measure(answer(self.classifier, self.parts.validation, "validate"))
-        self._log(**{f"validation_{name}": value for name, value in metrics.items()})
-        if metrics["example_f1"] > self.progress.best_f1:
-            self.progress.best_f1, self.progress.stale_epochs = metrics["example_f1"], 0
+        progress.round += 1
+        self._log(
+            train_loss=self._mean_loss(),
+            seconds=progress.seconds,
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            active_share=self._active_share(),
+            peak_memory_bytes=_peak_memory_bytes(),
+            **{f"validation_{name}": value for name, value in metrics.items()},
+        )
+        progress.round_loss, progress.round_steps = 0.0, 0
+        if metrics["example_f1"] > progress.best_f1:
+            progress.best_f1, progress.stale_rounds = metrics["example_f1"], 0
             if self.accelerator.is_main_process:
-                save_model(self.classifier, self.folder / BEST_WEIGHTS)
+                unfinished = self.folder / f".{BEST_WEIGHTS}.part"
+                save_model(self.classifier, unfinished)
+                unfinished.rename(self.folder / BEST_WEIGHTS)
         else:
-            self.progress.stale_epochs += 1
+            progress.stale_rounds += 1
+        row = progress.history[-1]
         bar.write(
-            f"epoch {self.progress.epoch}: loss {self.progress.history[-1]['train_loss']:.3f}, validation "
-            f"example-F1 {metrics['example_f1']:.4f}, mAP {metrics['mean_average_precision']:.4f}, "
-            f"label count right {metrics['count_accuracy']:.3f}"
+            f"epoch {row['epoch']:g}: loss {row['train_loss']:.3f}, validation example-F1 {metrics['example_f1']:.4f}, "
+            f"mAP {metrics['mean_average_precision']:.4f}, label count right {metrics['count_accuracy']:.3f}"
+            + (f", active {row['active_share']:.0%}" if row["active_share"] < 1 else "")
         )
 
     def _log(self, **values: float) -> None:
-        """Append figures to this epoch's row of the history, the JSONL file and TensorBoard."""
-        history = self.progress.history
-        if not history or history[-1]["epoch"] != self.progress.epoch:
-            history.append({"epoch": self.progress.epoch, "step": self.progress.step})
-        history[-1].update(values)
-        self.accelerator.log(values, step=self.progress.step)
-        with (self.folder / LOG).open("a") as stream:
-            stream.write(json.dumps({"step": self.progress.step, "epoch": self.progress.epoch, **values}) + "\n")
+        """Append figures to the history, the JSONL file and TensorBoard."""
+        progress = self.progress
+        epoch = progress.round / self.recipe.schedule.validations_per_epoch
+        progress.history.append({"epoch": epoch, "step": progress.step, **values})
+        self.accelerator.log(values, step=progress.step)
+        if self.accelerator.is_main_process:
+            with (self.folder / LOG).open("a") as stream:
+                stream.write(json.dumps(progress.history[-1]) + "\n")
 
     def _checkpoint(self) -> None:
+        progress = self.progress
+        self._mean_loss()  # a checkpoint of a broken network could never be resumed
+        progress.round_loss = float(progress.round_loss)
+        if self.recipe.speed.rest_epochs and self.accelerator.num_processes > 1:
+            gathered = self.accelerator.gather(torch.from_numpy(self.rests_until_N).to(self.accelerator.device))
+            merged_N = gathered.view(self.accelerator.num_processes, -1).amax(dim=0)
+            self.rests_until_N[:] = merged_N.numpy(force=True)
         if self.accelerator.is_main_process:
-            checkpoint.save(self.accelerator, self.folder, self.progress)
-
-
-def build_optimizer(classifier: Classifier, config: OptimizerConfig) -> AdamW:
-    """AdamW with two learning rates, and no decay on biases and norms."""
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
-    for name, parameter in classifier.named_parameters():
-        groups.setdefault((name.startswith("head."), parameter.ndim > 1), []).append(parameter)
-    return AdamW(
-        [
-            {
-                "params": parameters,
-                "lr": config.head_lr if is_head else config.lr,
-                "weight_decay": config.weight_decay if decays else 0.0,
-            }
-            for (is_head, decays), parameters in groups.items()
-        ]
-    )
-
-
-def learning_rate_factor(step: int, total_steps: int, config: OptimizerConfig) -> float:
-    """Linear warm-up, then half a cosine down to 0."""
-    warm_up_steps = round(config.warm_up * total_steps)
-    if step < warm_up_steps:
-        return (step + 1) / warm_up_steps
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up_steps) / max(1, total_steps - warm_up_steps)))
+            checkpoint.save(self.accelerator, self.folder, progress, self.rests_until_N)
 
 
 def mixed_precision(precision: str) -> str:
@@ -203,3 +235,17 @@ def mixed_precision(precision: str) -> str:
             return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
         return "bf16" if torch.cpu._is_amx_tile_supported() else "no"
     return {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[precision]
+
+
+def _peak_memory_bytes() -> int:
+    """Of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _forget_lines_after(file: Path, step: int) -> None:
+    """Drop what a run logged after the checkpoint that it goes on from."""
+    if file.is_file():
+        kept = [line for line in file.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= step]
+        file.write_text("".join(kept))

@@ -1,12 +1,23 @@
-"""What a step minimises: the loss on the logits plus the cross-entropy on the label count (SPEC 2 and 3)."""
+"""What a step minimises: the loss of each row, on its logits and on its label count (SPEC 2 and 3)."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from model.nn.classifier import Classifier
 from training import losses
 from training.config import LossConfig
+from training.data.dataset import Task
+
+IGNORED = -100
+
+
+class RowLoss(NamedTuple):
+    """Loss of each row `[B]`, exactly 0 where nothing is left to learn, and the number of terms in it `[B]`."""
+
+    loss_B: Tensor
+    weight_B: Tensor
 
 
 class Objective(nn.Module):
@@ -16,23 +27,50 @@ class Objective(nn.Module):
     sets are always decided in float32.
     """
 
-    def __init__(self, classifier: Classifier, config: LossConfig) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        config: LossConfig,
+        task: Task = "multi_label",
+        class_weight_C: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.classifier = classifier
-        self.count_weight = config.count_weight
-        self._loss = losses.build(config)
+        self.config = config
+        self.task = task
+        self._loss = losses.build(config, task, class_weight_C)
 
-    def forward(self, inputs: Tensor, targets_BC: Tensor, progress: float) -> Tensor:
-        """Mean loss of a batch.
+    def forward(self, inputs: Tensor, targets: Tensor, progress: float) -> RowLoss:
+        """Loss of each row of a batch.
 
         Args:
             inputs: uint8 pixels `[B, H, W, 3]` or int64 token ids `[B, T]`.
-            targets_BC: Multi-hot, bool.
+            targets: Multi-hot `[B, C]`, bool; for token classification classes `[B, T]`, -100 where none is learned.
             progress: Part of the run that is done, in [0, 1].
         """
         output = self.classifier(inputs)
-        class_loss = self._loss(output.logits_BC.float(), targets_BC, progress).mean()
+        logits = _at_least_float32(output.logits_BC)
+        if self.task == "token_classification":
+            return self._of_tokens(logits, targets, progress)
+        loss_B = self._loss(logits, targets, progress)
+        if self.task == "multi_label" and self.config.count_weight:
+            loss_B = loss_B + self.config.count_weight * self._of_count(_at_least_float32(output.count_logits_BK), targets)
+        return RowLoss(loss_B, torch.ones_like(loss_B))
+
+    def _of_count(self, count_logits_BK: Tensor, targets_BC: Tensor) -> Tensor:
         # Validation data may hold more labels than training data ever did; the head cannot say so.
-        count_B = targets_BC.sum(dim=-1).clamp(max=output.count_logits_BK.shape[-1] - 1)
-        count_loss: Tensor = functional.cross_entropy(output.count_logits_BK.float(), count_B)
-        return torch.add(class_loss, count_loss, alpha=self.count_weight)
+        count_B = targets_BC.sum(dim=-1).clamp(max=count_logits_BK.shape[-1] - 1)
+        return losses.as_softmax(count_logits_BK, count_B, self.config.count_delta, reduction="none")
+
+    def _of_tokens(self, logits_BTC: Tensor, targets_BT: Tensor, progress: float) -> RowLoss:
+        learned_BT = targets_BT != IGNORED
+        logits_RC = logits_BTC[learned_BT]
+        target_RC = nn.functional.one_hot(targets_BT[learned_BT], logits_RC.shape[-1]).bool()
+        loss_BT = logits_BTC.new_zeros(targets_BT.shape).masked_scatter(
+            learned_BT, self._loss(logits_RC, target_RC, progress)
+        )
+        return RowLoss(loss_BT.sum(dim=-1), learned_BT.sum(dim=-1).to(loss_BT.dtype))
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from training.build import build_parts, train_tokenizer
+from training.build import build_parts
 from training.config import ConfigError
 from training.overrides import override
+from training.tokenizer import train_tokenizer
 
 TEXTS = ["Rain and storm", "the violin, the choir", "snowstorm", "a race in the rain"] * 3
 

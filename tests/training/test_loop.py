@@ -1,17 +1,14 @@
 import json
-import math
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate.utils import set_seed
 from safetensors.torch import load_file
-from torch import nn
 
 from training import checkpoint
 from training.build import build_parts
-from training.config import OptimizerConfig
-from training.loop import BEST_WEIGHTS, LOG, Run, build_optimizer, learning_rate_factor
+from training.loop import BEST_WEIGHTS, LOG, Run
 from training.overrides import override
 from training.train_and_export import run_folder
 
@@ -35,10 +32,10 @@ class Interrupted(Exception):
 class InterruptedRun(Run):
     """A run that ends in the middle of its eighth step, the third of its second epoch."""
 
-    def _step(self, batch):
+    def _step(self, source, batch_count):
         if self.progress.step == 7:
             raise Interrupted
-        return super()._step(batch)
+        return super()._step(source, batch_count)
 
 
 class InterruptedAtValidation(Run):
@@ -59,15 +56,18 @@ def test_a_resumed_run_ends_with_the_very_weights_of_an_unbroken_one(start, kind
     resumed = start(*settings)
     assert 0 < resumed.progress.step < 15
     resumed.train()
-    for name in (BEST_WEIGHTS, "checkpoint-0003-00000015/model.safetensors"):
+    for name in (BEST_WEIGHTS, "checkpoint-00000015-0003/model.safetensors"):
         expected, actual = load_file(unbroken.folder / name), load_file(resumed.folder / name)
         assert expected.keys() == actual.keys()
         for key, value in expected.items():
             torch.testing.assert_close(actual[key], value, rtol=0, atol=0)
-    # The loss of the epoch that was cut is logged over what was left of it; all else is the same.
-    assert [row["validation_example_f1"] for row in resumed.progress.history] == [
-        row["validation_example_f1"] for row in unbroken.progress.history
-    ]
+    assert _without_costs(resumed) == _without_costs(unbroken)
+    assert [json.loads(line)["step"] for line in (resumed.folder / LOG).read_text().splitlines()] == [5, 10, 15]
+
+
+def _without_costs(run: Run) -> list[dict[str, float]]:
+    costs = {"seconds", "peak_memory_bytes"}
+    return [{key: value for key, value in row.items() if key not in costs} for row in run.progress.history]
 
 
 def test_a_pictures_run_resumes_with_the_same_augmentation(image_recipe, image_data, tmp_path):
@@ -81,7 +81,7 @@ def test_a_pictures_run_resumes_with_the_same_augmentation(image_recipe, image_d
                 run.train()
             except Interrupted:
                 assert kind is InterruptedRun
-        weights.append(load_file(tmp_path / folder / "checkpoint-0002-00000008" / "model.safetensors"))
+        weights.append(load_file(tmp_path / folder / "checkpoint-00000008-0002" / "model.safetensors"))
     for key, value in weights[0].items():
         torch.testing.assert_close(weights[1][key], value, rtol=0, atol=0)
 
@@ -115,7 +115,7 @@ def test_a_run_without_progress_stops_early(start):
         "schedule.epochs=9", "schedule.patience=2", "optimizer.lr=1e-12", "optimizer.head_lr=1e-12"
     ).train()
     assert progress.finished
-    assert (progress.epoch, progress.stale_epochs) == (3, 2)
+    assert (progress.epoch, progress.stale_rounds) == (3, 2)
 
 
 @pytest.mark.parametrize("steps", [1, 100])
@@ -129,15 +129,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_no_broken_checkpoint
 
 def test_a_run_writes_its_metrics_as_json_lines_and_for_tensorboard(trained_text):
     rows = [json.loads(line) for line in (trained_text.run_folder / LOG).read_text().splitlines()]
-    assert {"step", "epoch", "train_loss"} <= rows[0].keys()
-    assert "validation_example_f1" in rows[1]
-    assert len(rows) == 2 * len(trained_text.progress.history)
+    assert {"step", "epoch", "train_loss", "validation_example_f1", "learning_rate", "active_share"} <= rows[0].keys()
+    assert rows == trained_text.progress.history
     assert list((trained_text.run_folder / "tensorboard").rglob("events.*"))
 
 
 def test_only_the_newest_checkpoint_is_kept_and_nothing_unfinished(trained_text):
     progress = trained_text.progress
-    newest = f"checkpoint-{progress.epoch:04d}-{progress.step:08d}"
+    newest = f"checkpoint-{progress.step:08d}-{progress.round:04d}"
     assert [path.name for path in trained_text.run_folder.glob("checkpoint-*")] == [newest]
     assert not list(trained_text.run_folder.glob(".checkpoint-*"))
 
@@ -145,10 +144,13 @@ def test_only_the_newest_checkpoint_is_kept_and_nothing_unfinished(trained_text)
 def test_a_checkpoint_that_was_cut_off_does_not_count(start):
     run = start("schedule.epochs=1", "schedule.checkpoint_steps=2")
     run.train()
-    (run.folder / ".checkpoint-0009-00000099.part").mkdir()
+    (run.folder / ".checkpoint-00000099-0009.part").mkdir()
     again = start("schedule.epochs=1", "schedule.checkpoint_steps=2")
     assert again.progress == run.progress
-    assert checkpoint.restore(again.accelerator, Path(run.folder) / "nothing here") == checkpoint.Progress()
+    assert (
+        checkpoint.restore(again.accelerator, Path(run.folder) / "nothing here", again.rests_until_N)
+        == checkpoint.Progress()
+    )
 
 
 def test_a_run_folder_is_named_for_the_recipe_and_the_data(text_recipe, text_data, image_data):
@@ -164,20 +166,44 @@ def test_a_run_folder_is_named_for_the_recipe_and_the_data(text_recipe, text_dat
     assert all(folder.parent == runs and folder.name.startswith("tiny-text-") for folder in folders)
 
 
-def test_the_learning_rate_rises_linearly_and_falls_as_half_a_cosine():
-    config = OptimizerConfig(warm_up=0.2)
-    factors = [learning_rate_factor(step, 10, config) for step in range(11)]
-    assert factors[:3] == [0.5, 1.0, 1.0]
-    assert factors[6] == pytest.approx(0.5)
-    assert factors[10] == pytest.approx(0)
-    assert all(math.isfinite(learning_rate_factor(1, 1, OptimizerConfig(warm_up=warm_up))) for warm_up in (0, 1))
+def test_several_validations_an_epoch_stand_where_they_were_made(start):
+    progress = start("schedule.epochs=2", "schedule.validations_per_epoch=2", "schedule.patience=9").train()
+    assert [(row["epoch"], row["step"]) for row in progress.history] == [(0.5, 3), (1.0, 5), (1.5, 8), (2.0, 10)]
 
 
-def test_head_and_backbone_have_their_own_rates_and_only_matrices_decay():
-    network = nn.ModuleDict({"backbone": nn.Linear(3, 4), "head": nn.Linear(4, 2)})
-    optimizer = build_optimizer(network, OptimizerConfig(lr=1, head_lr=2, weight_decay=3))
-    settings = {}
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            settings[tuple(parameter.shape)] = (group["lr"], group["weight_decay"])
-    assert settings == {(4, 3): (1, 3), (4,): (1, 0), (2, 4): (2, 3), (2,): (2, 0)}
+SKIPPING = [
+    "schedule.epochs=10",
+    "schedule.patience=99",
+    "loss.delta=0.2",
+    "loss.delta_warm_up=0",
+    "loss.count_delta=0.2",
+    "speed.skip_masked=true",
+    "speed.rest_epochs=1",
+    "speed.adaptive_accumulation=1.0",
+    "schedule.checkpoint_steps=1",
+]
+
+
+def test_a_run_that_skips_and_rests_samples_resumes_exactly(start):
+    unbroken = start(*SKIPPING, folder="unbroken")
+    unbroken.train()
+    assert unbroken.progress.history[-1]["active_share"] < 0.6
+    broken = start(*SKIPPING)
+    stop_at = unbroken.progress.step - 4
+    steps = broken._step
+
+    def step(source, batch_count):
+        if broken.progress.step == stop_at:
+            raise Interrupted
+        return steps(source, batch_count)
+
+    broken._step = step
+    with pytest.raises(Interrupted):
+        broken.train()
+    resumed = start(*SKIPPING)
+    assert resumed.progress.step == stop_at
+    assert resumed.rests_until_N.any()
+    resumed.train()
+    assert _without_costs(resumed) == _without_costs(unbroken)
+    for key, value in load_file(unbroken.folder / BEST_WEIGHTS).items():
+        torch.testing.assert_close(load_file(resumed.folder / BEST_WEIGHTS)[key], value, rtol=0, atol=0)

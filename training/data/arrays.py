@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from model.preprocess import Preprocessor
+from model.preprocess import Item, Preprocessor
 from training.data.dataset import Example
 
 CACHE_BYTES = 2 * 1024**3
@@ -21,15 +22,48 @@ class Row(NamedTuple):
 
     array: npt.NDArray[np.generic]
     targets: npt.NDArray[np.bool_]
-    index: int = -1
+    index: int
 
 
 class Batch(NamedTuple):
-    """Pixels `[B, H, W, 3]` (uint8) or token ids `[B, T]` (int64), multi-hot targets `[B, C]`, positions `[B]`."""
+    """Inputs, multi-hot targets `[B, C]`, positions `[B]`.
+
+    Inputs are pixels `[B, H, W, 3]` (uint8), samples `[B, S]` (int16) or token ids `[B, T]` (int64).
+    """
 
     inputs: Tensor
     targets: Tensor
     index: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+    def rows(self, chosen: Tensor | slice) -> "Batch":
+        """Some of its rows."""
+        return Batch(*(tensor[chosen] for tensor in self))
+
+
+def join(pieces: Sequence[Batch], pad_id: int) -> Batch:
+    """Several batches as one; texts, and the targets of their tokens, are filled up to the longest."""
+    if len(pieces) == 1:
+        return pieces[0]
+    length = max(piece.inputs.shape[1] for piece in pieces)
+    return Batch(
+        torch.cat([_filled(piece.inputs, length, pad_id) for piece in pieces]),
+        torch.cat(
+            [
+                piece.targets if piece.targets.dtype == torch.bool else _filled(piece.targets, length, -100)
+                for piece in pieces
+            ]
+        ),
+        torch.cat([piece.index for piece in pieces]),
+    )
+
+
+def _filled(tensor: Tensor, length: int, value: int) -> Tensor:
+    missing = length - tensor.shape[1]
+    return functional.pad(tensor, (0, missing), value=value) if missing else tensor
 
 
 class ArrayDataset(Dataset[Row]):
@@ -61,11 +95,25 @@ class ArrayDataset(Dataset[Row]):
         targets[[self._index_of[label] for label in self.examples[index].labels if label in self._index_of]] = True
         return targets
 
+    def lengths(self) -> list[int] | None:
+        """About how long each text is, in characters; None where all inputs have one size."""
+        if not self.examples or self.examples[0].file is not None:
+            return None
+        return [sum(map(len, example.words)) if example.words else len(example.text or "") for example in self.examples]
+
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Rows -> one batch, padded exactly as the service pads."""
         (inputs,) = self.preprocess.collate([row.array for row in rows]).values()
         targets = torch.from_numpy(np.stack([row.targets for row in rows]))
         return Batch(torch.from_numpy(inputs), targets, torch.tensor([row.index for row in rows]))
+
+    def truth(self, rows: Sequence[Row]) -> npt.NDArray[np.bool_]:
+        """Multi-hot `[R, C]`: what the model should answer to rows, one row an answer."""
+        return np.stack([row.targets for row in rows])
+
+    def counted(self, rows: Sequence[Row], answers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Of the answers to rows, those that `truth` is about: all."""
+        return answers
 
     def _array(self, index: int) -> npt.NDArray[np.generic]:
         if index not in self._cache:
@@ -87,10 +135,12 @@ def batches(dataset: ArrayDataset, title: str, batch_size: int = 32, limit: int 
         yield [dataset[index] for index in range(start, min(start + batch_size, count))]
 
 
-def raw_input(example: Example) -> bytes | str:
-    """What a caller of the service would send: the encoded picture, or the text."""
-    if example.image is not None:
-        return example.image.read_bytes()
+def raw_input(example: Example) -> Item:
+    """What a caller of the service would send: the encoded picture or recording, the text, or its words."""
+    if example.file is not None:
+        return example.file.read_bytes()
     if example.text is not None:
         return example.text
-    raise ValueError(f"an example must have a text or an image, got {example}")
+    if example.words is not None:
+        return example.words
+    raise ValueError(f"an example must have a text, words, an image or a recording, got {example}")
