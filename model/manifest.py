@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from model.policies import Policy
 
 SCHEMA_VERSION: Literal[1] = 1
+POLICY_INPUT = "sparsity_policy"
 
 
 class Frozen(BaseModel):
@@ -50,7 +51,7 @@ class SparsityPolicy(Frozen):
     sparsity_rate: float | None = Field(default=None, ge=0, le=1)
     # Largest number of labels that the count head can predict; None where there is no count head.
     max_label_count: int | None = Field(default=None, ge=0)
-    # What the graph can decide by, told by its input `sparsity_policy`; empty where it decides in one way only.
+    # What the graph decides by, as its input `sparsity_policy` tells it; empty where it has only the one of its export.
     selectable: tuple[Policy, ...] = ()
 
     @model_validator(mode="after")
@@ -111,4 +112,14 @@ class Manifest(Frozen):
         if len(set(self.labels)) != len(self.labels):
             repeated = sorted({label for label in self.labels if self.labels.count(label) > 1})
             raise ValueError(f"labels must be distinct, got {repeated} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _policy_can_be_followed(self) -> "Manifest":
+        wanted = self.sparsity.label_count or 0
+        if wanted > len(self.labels):
+            raise ValueError(f"label_count of the policy must be at most {len(self.labels)}, the labels, got {wanted}")
+        chosen = self.sparsity.policy in ("expected_f1", "positive_logits", "learned_threshold")
+        if chosen and all(spec.name != POLICY_INPUT for spec in self.inputs):
+            raise ValueError(f"the policy {self.sparsity.policy} needs a graph with the input {POLICY_INPUT}")
         return self

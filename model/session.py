@@ -14,6 +14,8 @@ import onnxruntime as ort
 from model.bundle import GRAPH, Bundle, GraphMismatch
 from model.errors import LabelsetError
 from model.labels import SparseRow
+from model.manifest import POLICY_INPUT, SparsityPolicy
+from model.policies import graph_code
 from model.sparse_softmax import native
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -99,6 +101,9 @@ class Session:
         # The compiled kernel, or the function that every graph carries.
         self.r_softmax = native.implementation(self.device)
         self.class_count = len(bundle.manifest.labels)
+        self._policy = bundle.manifest.sparsity
+        # Graphs exported before there was a choice have no such input.
+        self._takes_policy = any(spec.name == POLICY_INPUT for spec in bundle.manifest.inputs)
         _check_graph(self._session, bundle)
 
     def run(
@@ -130,12 +135,23 @@ class Session:
     def _sparsity_feed(self, sparsities: Sequence[Sparsity]) -> dict[str, npt.NDArray[Any]]:
         for sparsity in sparsities:
             sparsity.validate(self.class_count)
-        return {
-            "label_count": np.array([-1 if s.label_count is None else s.label_count for s in sparsities], np.int64),
-            "sparsity_rate": np.array(
-                [-1.0 if s.sparsity_rate is None else s.sparsity_rate for s in sparsities], np.float64
-            ),
+        wishes = [_own_wish(self._policy) if wish == LET_THE_MODEL_DECIDE else wish for wish in sparsities]
+        feed: dict[str, npt.NDArray[Any]] = {
+            "label_count": np.array([-1 if w.label_count is None else w.label_count for w in wishes], np.int64),
+            "sparsity_rate": np.array([-1 if w.sparsity_rate is None else w.sparsity_rate for w in wishes], np.float64),
         }
+        if self._takes_policy:
+            feed[POLICY_INPUT] = np.full(len(wishes), graph_code(self._policy.policy), np.int64)
+        return feed
+
+
+def _own_wish(policy: SparsityPolicy) -> Sparsity:
+    """What the bundle's policy asks of the graph for a row whose caller asks nothing."""
+    if policy.policy == "fixed_count":
+        return Sparsity(label_count=policy.label_count)
+    if policy.policy == "fixed_rate":
+        return Sparsity(sparsity_rate=policy.sparsity_rate)
+    return LET_THE_MODEL_DECIDE
 
 
 def available_devices() -> list[str]:

@@ -82,13 +82,14 @@ def export_graph(classifier: Classifier, parts: Parts) -> onnx.ModelProto:
     rows = torch.export.Dim("batch", min=1)
     # Pictures have one size; texts are as long as the longest of their batch.
     batch_axes: dict[int, Any] = {0: rows} if batch.ndim == 4 else {0: rows, 1: torch.export.Dim.DYNAMIC}
+    undecided = torch.full((2,), -1)
     with _quiet_exporter():
         program = torch.onnx.export(
             served,
-            (batch, torch.full((2,), -1), torch.full((2,), -1.0, dtype=torch.float64)),
-            input_names=[classifier.input_name, "label_count", "sparsity_rate"],
+            (batch, undecided, undecided.double(), torch.zeros_like(undecided)),
+            input_names=[classifier.input_name, "label_count", "sparsity_rate", "sparsity_policy"],
             output_names=[name.rsplit("_", 1)[0] if name[-1].isupper() else name for name in ServedOutput._fields],
-            dynamic_shapes=(batch_axes, {0: rows}, {0: rows}),
+            dynamic_shapes=(batch_axes, {0: rows}, {0: rows}, {0: rows}),
             custom_translation_table=torch_op.onnx_translation_table(),
             opset_version=OPSET,
             dynamo=True,
@@ -133,11 +134,15 @@ def _manifest(recipe: Recipe, data: LabelledData, parts: Parts, metrics: dict[st
         "name": recipe.name,
         "labels": data.labels,
         "preprocessing": parts.preprocessing.model_dump(),
-        "sparsity": parts.classifier.head.policy.model_dump(),
+        "sparsity": {
+            **parts.classifier.head.policy.model_dump(exclude_none=True),
+            "selectable": parts.classifier.head.selectable,
+        },
         "inputs": [
             {"name": parts.classifier.input_name, "dtype": dtype, "shape": size},
             {"name": "label_count", "dtype": "int64", "shape": ["batch"]},
             {"name": "sparsity_rate", "dtype": "float64", "shape": ["batch"]},
+            {"name": "sparsity_policy", "dtype": "int64", "shape": ["batch"]},
         ],
         "outputs": [
             {"name": "label_index", "dtype": "int64", "shape": ["labels"]},

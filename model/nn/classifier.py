@@ -39,22 +39,25 @@ class ServedOutput(NamedTuple):
 
 
 class ServedClassifier(nn.Module):
-    """What is exported: raw batch and the callers' wishes -> label sets, compacted on the device."""
+    """What is exported: raw batch, the callers' wishes and the policy -> label sets, compacted on the device."""
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.classifier = classifier
 
-    def forward(self, batch: Tensor, label_count_B: Tensor, sparsity_rate_B: Tensor) -> ServedOutput:
-        """Answer a batch; a wish of -1 leaves the decision to the model.
+    def forward(
+        self, batch: Tensor, label_count_B: Tensor, sparsity_rate_B: Tensor, sparsity_policy_B: Tensor
+    ) -> ServedOutput:
+        """Answer a batch; a wish of -1 leaves the decision to the policy.
 
         Args:
             batch: uint8 pixels `[B, H, W, 3]` or int64 token ids `[B, T]`.
             label_count_B: int64, -1 or the wanted number of labels.
             sparsity_rate_B: float64, -1 or the wanted rate.
+            sparsity_policy_B: int64, the code in `model/policies.py` of the policy that decides.
         """
         output = self.classifier(batch)
-        answer = self.classifier.head.probabilities(output, label_count_B, sparsity_rate_B)
+        answer = self.classifier.head.probabilities(output, label_count_B, sparsity_rate_B, sparsity_policy_B)
         present_BC = answer.probabilities_BC != 0
         position_M2 = present_BC.nonzero()
         row_M, label_index_M = position_M2.unbind(dim=1)

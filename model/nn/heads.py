@@ -85,7 +85,7 @@ class LabelSetHead(nn.Module):
         feature_BF = self.dropout(feature_BF)
         return HeadOutput(
             self.logits(feature_BF),
-            feature_BF[:, :0] if self.count_logits is None else self.count_logits(feature_BF),
+            feature_BF[..., :0] if self.count_logits is None else self.count_logits(feature_BF),
             None if self.t is None else self._positive(self.t(feature_BF)),
         )
 
@@ -136,11 +136,11 @@ class LabelSetHead(nn.Module):
                 assert output.t_B is not None
                 return self._of_rate(_rate_of_t(logits_BC, output.t_B))
             case "fixed_count":
-                count_B = torch.full_like(logits_BC[:, 0], self.policy.label_count or 0, dtype=torch.int64)
+                count_B = torch.full_like(logits_BC[..., 0], self.policy.label_count or 0, dtype=torch.int64)
                 return self._of_count(count_B)
             case "fixed_rate":
                 rate = self.policy.sparsity_rate or 0.0
-                return self._of_rate(torch.full_like(logits_BC[:, 0], rate, dtype=torch.float64))
+                return self._of_rate(torch.full_like(logits_BC[..., 0], rate, dtype=torch.float64))
 
     def _of_count(self, count_B: Tensor) -> _Decision:
         # float64, and from the integer count: in float32 the wanted number of zeros is missed by one for many classes.

@@ -8,8 +8,9 @@ def test_the_sparse_outputs_are_the_dense_ones_in_rows(trained_text):
     batch = dataset.collate([dataset[index] for index in range(len(dataset))]).inputs
     wishes = torch.full((len(batch),), -1), torch.full((len(batch),), -1.0, dtype=torch.float64)
     wishes[0][:2] = torch.tensor([0, 3])
+    policy = torch.zeros(len(batch), dtype=torch.int64)
     with torch.inference_mode():
-        served = ServedClassifier(classifier)(batch, *wishes)
+        served = ServedClassifier(classifier)(batch, *wishes, policy)
     assert served.row_offset.tolist()[:2] == [0, 0]
     assert served.row_offset[2] == 3
     rebuilt = torch.zeros_like(served.probabilities_BC)
