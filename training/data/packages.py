@@ -101,25 +101,32 @@ def _fill(folder: Path, package: Package) -> None:
 
 
 def _download_with_apt(package: Package, download: Path, scratch: Path) -> None:
-    # Package lists of our own: they need no root, change nothing of the system, and a fresh machine has none at all.
+    apt = private_apt(scratch)
+    run_client([*apt, "update"], package, download)
+    run_client([*apt, "download", f"{package.name}={package.version}"], package, download)
+
+
+def private_apt(scratch: Path) -> list[str]:
+    """The `apt-get` command with package lists of its own, in the empty folder `scratch`.
+
+    They need no root, change nothing of the system, and a fresh machine has none at all.
+    """
     lists, cache = scratch / "lists", scratch / "cache"
     (lists / "partial").mkdir(parents=True)
     (cache / "archives/partial").mkdir(parents=True)
     apt = ["apt-get", "-q", "-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={cache}"]
     # As root, apt would download as a user who may not write into our folder.
-    apt += ["-o", "APT::Sandbox::User=root"]
-    _run([*apt, "update"], package, download)
-    _run([*apt, "download", f"{package.name}={package.version}"], package, download)
+    return [*apt, "-o", "APT::Sandbox::User=root"]
 
 
 def _download_with_pip(package: Package, download: Path, scratch: Path) -> None:
     pip = [sys.executable, "-m", "pip", "download", "--no-cache-dir", "--disable-pip-version-check"]
-    _run([*pip, "--no-deps", "--only-binary=:all:", f"{package.name}=={package.version}"], package, download)
+    run_client([*pip, "--no-deps", "--only-binary=:all:", f"{package.name}=={package.version}"], package, download)
 
 
 def _download_with_npm(package: Package, download: Path, scratch: Path) -> None:
     npm = [*_npm_command(), "--cache", str(scratch)]
-    _run([*npm, "pack", f"{package.name}@{package.version}"], package, download)
+    run_client([*npm, "pack", f"{package.name}@{package.version}"], package, download)
 
 
 _DOWNLOADERS = {"apt": _download_with_apt, "pip": _download_with_pip, "npm": _download_with_npm}
@@ -137,7 +144,12 @@ def _npm_command() -> list[str]:
     return [str(node / "bin/node"), str(node / "lib/node_modules/npm/bin/npm-cli.js")]
 
 
-def _run(command: list[str], package: Package, folder: Path) -> None:
+def run_client(command: list[str], wanted: object, folder: Path) -> str:
+    """Run a package manager in `folder` and return its output.
+
+    Raises:
+        FetchError: it is not installed, or failed; the message begins with what was `wanted`.
+    """
     # pip downloads into its temporary folder first: there the progress bar could not see it.
     environment = {**os.environ, "TMPDIR": str(folder)}
     try:
@@ -145,12 +157,13 @@ def _run(command: list[str], package: Package, folder: Path) -> None:
             command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
     except FileNotFoundError as error:
-        raise FetchError(f"cannot fetch {package}: {command[0]} is not installed") from error
+        raise FetchError(f"cannot fetch {wanted}: {command[0]} is not installed") from error
     if done.returncode != 0:
         tail = "\n".join(done.stdout.splitlines()[-15:])
         raise FetchError(
-            f"cannot fetch {package}: `{' '.join(command)}` ended with exit status {done.returncode}:\n{tail}"
+            f"cannot fetch {wanted}: `{' '.join(command)}` ended with exit status {done.returncode}:\n{tail}"
         )
+    return done.stdout
 
 
 def _verify(archive: Path, package: Package) -> None:

@@ -8,11 +8,16 @@ from pathlib import Path
 
 from training.data.attack import load_attack
 from training.data.dataset import DataError, LabelledData, Modality, frequent_labels, keep_labels
+from training.data.debtags import load_debtags
 from training.data.openclipart import load_openclipart
 from training.data.user_data import load_user_data
 from training.data.weights import WEIGHTS
 
-DATA_SETS: dict[str, Callable[[int], LabelledData]] = {"attack": load_attack, "openclipart": load_openclipart}
+DATA_SETS: dict[str, Callable[[int], LabelledData]] = {
+    "attack": load_attack,
+    "debtags": load_debtags,
+    "openclipart": load_openclipart,
+}
 
 FETCHABLE = (*DATA_SETS, *WEIGHTS)
 

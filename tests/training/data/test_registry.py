@@ -8,7 +8,13 @@ from training.data.registry import UnknownName, modality_of
 
 
 def test_the_names_that_can_be_fetched():
-    assert FETCHABLE == ("attack", "openclipart", "minilm-l6", "resnet50-imagenet")
+    assert FETCHABLE == (
+        "attack",
+        "debtags",
+        "openclipart",
+        "minilm-l6",
+        "resnet50-imagenet",
+    )
 
 
 def test_fetching_a_data_set_says_what_is_there_now():
@@ -24,7 +30,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(name, nearest):
 
 
 def test_a_path_where_nothing_is_is_answered_with_all_names():
-    with pytest.raises(UnknownName, match=r"'no/such/file\.csv' .* known names are attack, openclipart"):
+    with pytest.raises(UnknownName, match=r"'no/such/file\.csv' .* known names are attack, debtags, openclipart"):
         load("no/such/file.csv")
 
 

@@ -1,0 +1,68 @@
+"""`debtags`: descriptions of Debian packages with the tags their maintainers and users gave them."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from training.data.apt_lists import fetch_apt_lists, read_release, read_stanzas
+from training.data.dataset import Example, LabelledData, frequent_labels, keep_labels
+from training.data.duplicates import text_key
+from training.data.split import SHARES, split_by_group
+
+LICENCE = "descriptions: the licence of each package, all of them free software; tags: none stated"
+
+# What a program is for, what it works with, and in which field; the other facets say how it is built or packaged.
+FACETS = frozenset({"use", "works-with", "field"})
+MIN_LABEL_COUNT = 50
+# Empty packages under former names; their text says just that.
+_TRANSITIONAL = re.compile(r"\b(transition(al)?|dummy) (meta)?package", re.IGNORECASE)
+_NO_TAG_YET = "TODO"
+
+
+def load_debtags(seed: int = 0) -> LabelledData:
+    """Fetch, clean and split the data set; deterministic for a seed and a release of Debian."""
+    folder = fetch_apt_lists()
+    examples = read_debtags(folder)
+    labels = frequent_labels(examples, MIN_LABEL_COUNT)
+    # Most packages have no tag of these facets: nobody looked, so it does not mean that none fits.
+    tagged = [example for example in keep_labels(examples, labels) if example.labels]
+    train, validation, test = split_by_group(tagged, shares=list(SHARES.values()), seed=seed)
+    release = read_release(folder)
+    source = (
+        f"the package lists of Debian {release.version} ({release.codename}, main, {release.architecture}), "
+        f"sha256 of Packages {release.packages_sha256}"
+    )
+    return LabelledData("debtags", "text", labels, train, validation, test, LICENCE, source)
+
+
+def read_debtags(folder: Path) -> list[Example]:
+    """Read one example for each source package that has tags: the tags of all its packages, the text of the main one.
+
+    The main package is that named like the source, or else the first. Sources whose long descriptions are the same but
+    for numbers (versions of one program) are one group.
+    """
+    texts = {
+        stanza["Description-md5"]: stanza["Description-en"]
+        for stanza in read_stanzas(folder / "Translation-en", ("Description-md5", "Description-en"))
+    }
+    tags_of: dict[str, set[str]] = defaultdict(set)
+    text_of: dict[str, str] = {}
+    for stanza in read_stanzas(folder / "Packages", ("Package", "Source", "Tag", "Description-md5")):
+        text = texts.get(stanza.get("Description-md5", ""))
+        if "Tag" in stanza and text and not _TRANSITIONAL.search(text):
+            # A source of another version than its package has it in brackets.
+            source = stanza.get("Source", stanza["Package"]).split()[0]
+            tags_of[source] |= {tag.strip() for tag in stanza["Tag"].split(",")}
+            if source not in text_of or stanza["Package"] == source:
+                text_of[source] = text
+    return [_example(text, tags_of[source]) for source, text in text_of.items()]
+
+
+def _example(description: str, tags: set[str]) -> Example:
+    synopsis, _, body = description.partition("\n")
+    # A line that holds only a full stop is an empty one.
+    lines = [line.strip() for line in body.splitlines() if line.strip() != "."]
+    long_text = " ".join(" ".join(lines).split())
+    facets = {tag: tag.partition("::") for tag in tags}
+    labels = sorted(tag for tag, (facet, _, value) in facets.items() if facet in FACETS and value != _NO_TAG_YET)
+    return Example(tuple(labels), text=f"{synopsis}. {long_text}".strip(), group=text_key(long_text or synopsis))
