@@ -95,10 +95,15 @@ def label_counts(examples: Collection[Example]) -> Counter[str]:
 
 
 def keep_labels(examples: Collection[Example], labels: Collection[str]) -> list[Example]:
-    """Take all labels but `labels` off the examples; the examples stay."""
-    return [
-        replace(example, labels=tuple(label for label in example.labels if label in labels)) for example in examples
-    ]
+    """Take all labels but `labels` off the examples; the examples stay, and so do the words that lose their tag."""
+    return [keep_labels_of(example, labels) for example in examples]
+
+
+def keep_labels_of(example: Example, labels: Collection[str]) -> Example:
+    """Take all labels but `labels` off one example."""
+    if example.words is not None:
+        return replace(example, labels=tuple(label if label in labels else "" for label in example.labels))
+    return replace(example, labels=tuple(label for label in example.labels if label in labels))
 
 
 def frequent_labels(examples: Collection[Example], min_count: int) -> tuple[str, ...]:

@@ -20,12 +20,17 @@ _LIGHT_WORDS = frozenset(
 
 
 def group_duplicates(examples: Sequence[Example]) -> list[Example]:
-    """Give texts with one `text_key`, and images with the same bytes, the same group."""
-    image_keys = _image_keys([example.image for example in examples if example.image is not None])
+    """Give texts with one `text_key`, and pictures and recordings with the same bytes, the same group."""
+    file_keys = _file_keys([example.file for example in examples if example.file is not None])
     return [
-        replace(example, group=image_keys[example.image] if example.image is not None else text_key(example.text or ""))
+        replace(example, group=text_key(text_of(example)) if example.file is None else file_keys[example.file])
         for example in examples
     ]
+
+
+def text_of(example: Example) -> str:
+    """The text of an example: its own, or that which its words make."""
+    return " ".join(example.words) if example.words is not None else example.text or ""
 
 
 def text_key(text: str) -> str:
@@ -37,11 +42,11 @@ def text_key(text: str) -> str:
     return " ".join(sorted(words)) or text
 
 
-def _image_keys(images: list[Path]) -> dict[Path, str]:
-    sizes = {image: image.stat().st_size for image in images}
+def _file_keys(files: list[Path]) -> dict[Path, str]:
+    sizes = {file: file.stat().st_size for file in files}
     count_of_size = Counter(sizes.values())
     # Files of different size differ: that spares reading most of a large folder.
     return {
-        image: hashlib.sha256(image.read_bytes()).hexdigest() if count_of_size[size] > 1 else str(size)
-        for image, size in sizes.items()
+        file: hashlib.sha256(file.read_bytes()).hexdigest() if count_of_size[size] > 1 else str(size)
+        for file, size in sizes.items()
     }

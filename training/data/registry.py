@@ -7,17 +7,13 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from training.data.attack import load_attack
+from training.data.bad_rows import BadRows, OnBadRow
 from training.data.dataset import DataError, LabelledData, Modality, frequent_labels, keep_labels
-from training.data.debtags import load_debtags
 from training.data.openclipart import load_openclipart
-from training.data.user_data import load_user_data
+from training.data.user_data import load_user_data, read_rows
 from training.data.weights import WEIGHTS
 
-DATA_SETS: dict[str, Callable[[int], LabelledData]] = {
-    "attack": load_attack,
-    "debtags": load_debtags,
-    "openclipart": load_openclipart,
-}
+DATA_SETS: dict[str, Callable[[int], LabelledData]] = {"attack": load_attack, "openclipart": load_openclipart}
 
 FETCHABLE = (*DATA_SETS, *WEIGHTS)
 
@@ -33,7 +29,14 @@ class UnknownName(DataError):
         super().__init__(f"{name!r} is neither a known name nor a path that exists: {hint}")
 
 
-def load(name_or_path: str, *, images: Path | None = None, min_label_count: int = 1, seed: int = 0) -> LabelledData:
+def load(
+    name_or_path: str,
+    *,
+    images: Path | None = None,
+    min_label_count: int = 1,
+    seed: int = 0,
+    on_bad_row: OnBadRow = "error",
+) -> LabelledData:
     """Load a data set by name (fetching it when the cache lacks it), or a user's own from a file or a folder.
 
     Args:
@@ -41,6 +44,7 @@ def load(name_or_path: str, *, images: Path | None = None, min_label_count: int 
         images: For a table of images: the folder its paths are relative to, by default its own.
         min_label_count: Labels that fewer examples carry are taken away, with a warning; the examples stay.
         seed: Of the split, where the data has none.
+        on_bad_row: Of a user's own: stop at a row that breaks a rule, or count it, say so and leave it out.
 
     Raises:
         UnknownName: no data set has that name, and nothing is at that path.
@@ -49,14 +53,18 @@ def load(name_or_path: str, *, images: Path | None = None, min_label_count: int 
     if name_or_path in DATA_SETS:
         data = DATA_SETS[name_or_path](seed)
     elif Path(name_or_path).exists():
-        data = load_user_data(Path(name_or_path), images=images, seed=seed)
+        data = load_user_data(Path(name_or_path), images=images, seed=seed, on_bad_row=on_bad_row)
     else:
         raise UnknownName(name_or_path, DATA_SETS)
     return _without_rare_labels(data, min_label_count)
 
 
 def modality_of(name_or_path: str, images: Path | None = None) -> Modality:
-    """What a data set holds; arguments and errors are those of `load`."""
+    """What a data set holds, of a user's own as its first good row says; arguments and errors are those of `load`."""
+    if name_or_path not in DATA_SETS and Path(name_or_path).exists():
+        first = next(read_rows(Path(name_or_path), images, BadRows("skip")), None)
+        if first is not None:
+            return first.example.modality
     return load(name_or_path, images=images).modality
 
 

@@ -73,7 +73,9 @@ def test_too_few_examples_to_split_are_refused(tmp_path):
 def test_texts_and_images_together_are_refused(tmp_path):
     Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
     path = write_rows(tmp_path / "mine.jsonl", [*texts(10), {"image": "a.png", "labels": []}])
-    with pytest.raises(DataError, match="only texts or only images"):
+    with pytest.raises(
+        DataError, match="one kind of input and of label, got image with multi_label and text with multi_label"
+    ):
         load(path)
 
 
