@@ -44,7 +44,7 @@ def sparsehourglass_hinge(
 def _distance_and_hinge(
     logits_BC: Tensor, positive_BC: Tensor, scale_B1: Tensor | float, class_weight_C: Tensor | None
 ) -> Tensor:
-    count_B1 = positive_BC.sum(dim=-1, keepdim=True).clamp(min=1)
+    count_B1 = positive_BC.sum(dim=-1, keepdim=True).clamp(min=1).to(logits_BC.dtype)
     margin_B1 = 1 / (scale_B1 * count_B1)
     weight_BC = weight_of_present(positive_BC, class_weight_C)
     return pair_distance(logits_BC, positive_BC) + pair_hinge(logits_BC, positive_BC, margin_B1, weight_BC)

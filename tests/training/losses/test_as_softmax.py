@@ -1,3 +1,5 @@
+"""AS-Softmax for label sets (SPEC 3.4)."""
+
 import math
 
 import pytest
@@ -119,3 +121,31 @@ def test_targets_may_be_bool_or_numbers(kind):
 def test_a_delta_outside_its_range_is_refused(delta):
     with pytest.raises(ValueError, match=rf"delta must be in \(0, 1\], got {delta}"):
         as_softmax_multilabel(torch.zeros(1, 2), torch.tensor([[1, 0]]), delta)
+
+
+def test_delta_scaled_by_the_label_count_is_that_delta_over_the_count_of_each_row():
+    generator = torch.Generator().manual_seed(0)
+    logits, targets = 2 * torch.randn(40, 6, generator=generator), torch.rand(40, 6, generator=generator) < 0.5
+    targets[0] = False
+    scaled = as_softmax_multilabel(logits, targets, 0.6, delta_scaling="label_count", reduction="none")
+    for row, count in enumerate(targets.sum(dim=1).clamp(min=1).tolist()):
+        alone = as_softmax_multilabel(logits[row : row + 1], targets[row : row + 1], 0.6 / count)
+        assert scaled[row].item() == pytest.approx(alone.item(), rel=1e-6, abs=1e-6)
+
+
+def test_scaling_masks_rows_with_many_labels_where_a_fixed_delta_cannot():
+    # Four labels share the probability: none can lie 0.3 above an absent one, but 0.3 / 4 they can.
+    logits, targets = torch.tensor([[4.0, 4.0, 4.0, 4.0, -4.0]]), torch.tensor([[1, 1, 1, 1, 0]])
+    assert as_softmax_multilabel(logits, targets, 0.3) > 0.05
+    assert as_softmax_multilabel(logits, targets, 0.3, delta_scaling="label_count").item() == 0
+
+
+def test_a_weight_counts_only_for_a_present_label_that_is_kept():
+    # Probabilities of 0.6, 0.25 and 0.15: with 0.4 the first label is 0.45 above the absent one and masked.
+    logits, targets = torch.tensor([[0.6, 0.25, 0.15]]).log(), torch.tensor([[1, 1, 0]])
+    plain_loss = as_softmax_multilabel(logits, targets, 0.4).item()
+    assert plain_loss == pytest.approx(math.log(1 + 0.15) + math.log(1 + 1 / 0.25))
+    first = as_softmax_multilabel(logits, targets, 0.4, class_weight_C=torch.tensor([9.0, 1.0, 9.0]))
+    assert first.item() == pytest.approx(plain_loss)
+    second = as_softmax_multilabel(logits, targets, 0.4, class_weight_C=torch.tensor([1.0, 9.0, 1.0]))
+    assert second.item() == pytest.approx(math.log(1 + 0.15) + math.log(1 + 9 / 0.25))

@@ -35,3 +35,8 @@ def test_huge_logits_overflow_neither_the_loss_nor_its_gradient(dtype):
     loss.backward()
     torch.testing.assert_close(loss, torch.tensor(2e4), rtol=1e-2, atol=0)
     assert logits.grad.isfinite().all()
+
+
+def test_a_weight_multiplies_the_term_of_its_label_where_it_is_present():
+    weights = torch.tensor([5.0, 3.0])
+    assert bce(torch.zeros(1, 2), torch.tensor([[0, 1]]), weights).item() == pytest.approx(4 * math.log(2))

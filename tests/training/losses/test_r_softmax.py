@@ -115,3 +115,11 @@ def test_memory_grows_with_the_classes_and_not_with_their_pairs():
     logits = torch.randn(1, 100_000, requires_grad=True)
     r_softmax_loss(logits, torch.rand(1, 100_000) < 0.5).backward()
     assert logits.grad.isfinite().all()
+
+
+def test_a_weight_multiplies_the_terms_of_its_label():
+    logits, targets = torch.tensor([[1.0, 0.0, -2.0]]), torch.tensor([[0, 1, 0]])
+    # k = 1 keeps the first: p = (1, 0, 0). Hinges of the label: 1 + 1 - 0, and none against -2.
+    assert r_softmax_loss(logits, targets).item() == pytest.approx(1 + 2)
+    weighted = r_softmax_loss(logits, targets, class_weight_C=torch.tensor([5.0, 3.0, 5.0]))
+    assert weighted.item() == pytest.approx(3 * (1 + 2))
