@@ -9,11 +9,18 @@ from pathlib import Path
 from training.data.attack import load_attack
 from training.data.bad_rows import BadRows, OnBadRow
 from training.data.dataset import DataError, LabelledData, Modality, frequent_labels, keep_labels
+from training.data.debtags import load_debtags
 from training.data.openclipart import load_openclipart
 from training.data.user_data import load_user_data, read_rows
 from training.data.weights import WEIGHTS
+from training.data.wordnet import load_wordnet
 
-DATA_SETS: dict[str, Callable[[int], LabelledData]] = {"attack": load_attack, "openclipart": load_openclipart}
+DATA_SETS: dict[str, Callable[[int], LabelledData]] = {
+    "attack": load_attack,
+    "debtags": load_debtags,
+    "openclipart": load_openclipart,
+    "wordnet": load_wordnet,
+}
 
 FETCHABLE = (*DATA_SETS, *WEIGHTS)
 

@@ -12,6 +12,7 @@ def test_the_names_that_can_be_fetched():
         "attack",
         "debtags",
         "openclipart",
+        "wordnet",
         "minilm-l6",
         "resnet50-imagenet",
     )
