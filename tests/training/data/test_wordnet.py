@@ -20,8 +20,8 @@ def examples(tmp_path):
 
 
 def test_an_example_is_a_definition_with_its_lexicographer_file(examples):
-    text = "a member of the genus Canis; occurs in breeds"
-    assert examples[0] == Example(("noun.animal",), text=text, group="breeds canis genus member occurs")
+    text = "a member of the genus Canis; occurs in many breeds"
+    assert examples[0] == Example(("noun.animal",), text=text, group="breeds canis genus many member occurs")
     assert [(example.text, example.labels) for example in examples[-2:]] == [
         ("move fast by using one's feet", ("verb.motion",)),
         ("not still wet", ("adj.ppl",)),
