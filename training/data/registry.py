@@ -8,17 +8,21 @@ from pathlib import Path
 
 from training.data.attack import load_attack
 from training.data.bad_rows import BadRows, OnBadRow
+from training.data.brown import load_brown
 from training.data.dataset import DataError, LabelledData, Modality, frequent_labels, keep_labels
 from training.data.debtags import load_debtags
 from training.data.openclipart import load_openclipart
+from training.data.rotten_tomatoes import load_rotten_tomatoes
 from training.data.user_data import load_user_data, read_rows
 from training.data.weights import WEIGHTS
 from training.data.wordnet import load_wordnet
 
 DATA_SETS: dict[str, Callable[[int], LabelledData]] = {
     "attack": load_attack,
+    "brown": load_brown,
     "debtags": load_debtags,
     "openclipart": load_openclipart,
+    "rotten-tomatoes": load_rotten_tomatoes,
     "wordnet": load_wordnet,
 }
 

@@ -10,8 +10,10 @@ from training.data.registry import UnknownName, modality_of
 def test_the_names_that_can_be_fetched():
     assert FETCHABLE == (
         "attack",
+        "brown",
         "debtags",
         "openclipart",
+        "rotten-tomatoes",
         "wordnet",
         "minilm-l6",
         "resnet50-imagenet",
@@ -31,7 +33,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(name, nearest):
 
 
 def test_a_path_where_nothing_is_is_answered_with_all_names():
-    with pytest.raises(UnknownName, match=r"'no/such/file\.csv' .* known names are attack, debtags, openclipart"):
+    with pytest.raises(UnknownName, match=r"'no/such/file\.csv' .* known names are attack, brown, debtags"):
         load("no/such/file.csv")
 
 
