@@ -99,7 +99,7 @@ class Bundle:
         folder = Path(path)
         manifest_bytes = _read_manifest_bytes(folder)
         manifest = _parse_manifest(manifest_bytes)
-        for name in (GRAPH, GOLDEN, *([TOKENIZER] if manifest.preprocessing.kind == "text" else [])):
+        for name in (GRAPH, GOLDEN, *([TOKENIZER] if manifest.preprocessing.kind in {"text", "words"} else [])):
             if name not in manifest.files:
                 raise InvalidManifest(f"{MANIFEST} must list {name} under files, and does not", file=name)
         for name, expected in manifest.files.items():

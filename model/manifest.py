@@ -12,6 +12,9 @@ from model.policies import Policy
 SCHEMA_VERSION: Literal[1] = 1
 POLICY_INPUT = "sparsity_policy"
 
+# A set of labels for each input; one label for each input; one label for each word of a text.
+Task = Literal["multi_label", "multi_class", "token_classification"]
+
 
 class Frozen(BaseModel):
     """Something written down: it does not change, and a key that nobody reads is refused rather than ignored."""
@@ -40,7 +43,31 @@ class TextPreprocessing(Frozen):
     pad_id: int = Field(ge=0)
 
 
-Preprocessing = Annotated[ImagePreprocessing | TextPreprocessing, Field(discriminator="kind")]
+class AudioPreprocessing(Frozen):
+    """Encoded recording -> int16 `[sample_count]`, one channel: its beginning, cut or followed by silence."""
+
+    kind: Literal["audio"] = "audio"
+    sample_rate: int = Field(ge=4_000, le=48_000)
+    seconds: float = Field(gt=0, le=60)
+
+    @property
+    def sample_count(self) -> int:
+        """Samples of every array."""
+        return round(self.sample_rate * self.seconds)
+
+
+class WordsPreprocessing(Frozen):
+    """Text or its words -> int64 `[length, 2]`: token ids, and which word begins at each token."""
+
+    kind: Literal["words"] = "words"
+    tokenizer: Literal["tokenizer.json"] = "tokenizer.json"
+    max_length: int = Field(ge=2, le=8192)
+    pad_id: int = Field(ge=0)
+
+
+Preprocessing = Annotated[
+    ImagePreprocessing | TextPreprocessing | AudioPreprocessing | WordsPreprocessing, Field(discriminator="kind")
+]
 
 
 class SparsityPolicy(Frozen):
@@ -76,7 +103,7 @@ class TensorSpec(Frozen):
     """One input or output of the graph; a dimension is a size, or a name where it varies."""
 
     name: str
-    dtype: Literal["uint8", "int64", "float32", "float64"]
+    dtype: Literal["uint8", "int16", "int64", "float32", "float64"]
     shape: tuple[int | str, ...]
 
 
@@ -97,7 +124,7 @@ class Manifest(Frozen):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    task: Literal["multi_label"] = "multi_label"
+    task: Task = "multi_label"
     labels: tuple[str, ...] = Field(min_length=1)
     preprocessing: Preprocessing
     sparsity: SparsityPolicy
@@ -122,4 +149,13 @@ class Manifest(Frozen):
         chosen = self.sparsity.policy in ("expected_f1", "positive_logits", "learned_threshold")
         if chosen and all(spec.name != POLICY_INPUT for spec in self.inputs):
             raise ValueError(f"the policy {self.sparsity.policy} needs a graph with the input {POLICY_INPUT}")
+        return self
+
+    @model_validator(mode="after")
+    def _task_fits_the_input(self) -> "Manifest":
+        if (self.task == "token_classification") != (self.preprocessing.kind == "words"):
+            raise ValueError(
+                f"the task token_classification, and no other, takes words; got {self.task} on "
+                f"{self.preprocessing.kind}"
+            )
         return self

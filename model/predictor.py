@@ -1,6 +1,7 @@
 """A bundle made ready to answer: bytes or text -> array -> sparse row -> label set, as one readable path.
 
-The command line uses it whole; the service uses its two halves (`preprocess` before the queue, `infer` behind it).
+The command line uses it whole; the service uses its parts (`preprocess` before the queue, `infer` behind it, `named`
+for the answer). A token classifier has a sparse row for each word, any other model one for each input.
 """
 
 import os
@@ -14,7 +15,13 @@ from model import preprocess
 from model.bundle import TOKENIZER, Bundle
 from model.errors import LabelsetError
 from model.labels import LabelSet, SparseRow, label_set
+from model.preprocess import Item
 from model.session import LET_THE_MODEL_DECIDE, Device, Session, Sparsity
+from model.words import WordLabels, label_words, words_read
+
+# The label set of an input; of a token classifier the label sets of its words, by their positions.
+LabelSets = LabelSet | dict[int, LabelSet]
+Answer = LabelSet | WordLabels
 
 
 class InvalidModelOutput(LabelsetError):
@@ -42,28 +49,53 @@ class Predictor:
         """Open and verify the bundle at `path` and load it."""
         return cls(Bundle.open(path), device)
 
+    @property
+    def labels_words(self) -> bool:
+        """Whether the model answers for each word of an input."""
+        return self.bundle.manifest.task == "token_classification"
+
     def infer(
         self, arrays: Sequence[npt.NDArray[Any]], sparsities: Sequence[Sparsity] = ()
-    ) -> list[LabelSet | InvalidModelOutput]:
-        """Answer preprocessed inputs as one batch; a row that is not a probability fails alone.
+    ) -> list[LabelSets | InvalidModelOutput]:
+        """Answer preprocessed inputs as one batch; an input whose answer is not a probability fails alone.
 
         Args:
             arrays: What `preprocess` gave for each input.
-            sparsities: One wish an input, or none at all.
+            sparsities: One wish an input, or none at all; a token classifier grants it for each word.
         """
         if not arrays:
             return []
+        if self.labels_words:
+            return self._infer_words(arrays, sparsities or [LET_THE_MODEL_DECIDE] * len(arrays))
         rows, _ = self.session.run(self.preprocess.collate(arrays), sparsities)
-        return [self._named(row) for row in rows]
+        return [self._label_set(row) for row in rows]
+
+    def _infer_words(
+        self, arrays: Sequence[npt.NDArray[Any]], sparsities: Sequence[Sparsity]
+    ) -> list[LabelSets | InvalidModelOutput]:
+        positions = [words_read(array) for array in arrays]
+        wishes = [wish for wish, words in zip(sparsities, positions, strict=True) for _ in words]
+        rows = iter(self.session.run(self.preprocess.collate(arrays), wishes)[0])
+        answers: list[LabelSets | InvalidModelOutput] = []
+        for words in positions:
+            label_sets = {word: self._label_set(next(rows)) for word in words}
+            broken = [answer for answer in label_sets.values() if isinstance(answer, InvalidModelOutput)]
+            sound = {word: answer for word, answer in label_sets.items() if isinstance(answer, LabelSet)}
+            answers.append(broken[0] if broken else sound)
+        return answers
 
     def probabilities(self, arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-        """Dense probabilities `[N, C]` of preprocessed inputs, the model deciding the sparsity."""
+        """Dense probabilities of preprocessed inputs, the model deciding the sparsity.
+
+        Returns:
+            `[N, C]`, one row an input; of a token classifier one row for each word that it reads, input by input.
+        """
         dense = self.session.run(self.preprocess.collate(arrays), dense=True)[1]
         assert dense is not None
         return dense
 
-    def predict(self, items: Sequence[bytes | str], sparsity: Sparsity = LET_THE_MODEL_DECIDE) -> list[LabelSet]:
-        """Answer raw inputs: encoded pictures, or texts.
+    def predict(self, items: Sequence[Item], sparsity: Sparsity = LET_THE_MODEL_DECIDE) -> list[Answer]:
+        """Answer raw inputs: encoded pictures or recordings, texts, or the words of texts.
 
         Raises:
             LabelsetError: the first input that cannot be read or answered.
@@ -72,10 +104,22 @@ class Predictor:
         for answer in answers:
             if isinstance(answer, InvalidModelOutput):
                 raise answer
-        return [answer for answer in answers if isinstance(answer, LabelSet)]
+        return [
+            named(item, answer)
+            for item, answer in zip(items, answers, strict=True)
+            if not isinstance(answer, InvalidModelOutput)
+        ]
 
-    def _named(self, row: SparseRow) -> LabelSet | InvalidModelOutput:
+    def _label_set(self, row: SparseRow) -> LabelSet | InvalidModelOutput:
         # NaN != 0, so a broken row survives the compaction in the graph and is caught here, not served as a label set.
         if not np.isfinite(row.label_probability).all():
             return InvalidModelOutput("the model's probabilities for this input are not finite numbers")
         return label_set(row, self.bundle.manifest.labels)
+
+
+def named(item: Item, label_sets: LabelSets) -> Answer:
+    """The answer to an input: its label set, or its words with theirs."""
+    if isinstance(label_sets, LabelSet):
+        return label_sets
+    assert not isinstance(item, bytes), "a token classifier is given texts and words"
+    return label_words(item, label_sets)

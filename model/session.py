@@ -101,6 +101,9 @@ class Session:
         # The compiled kernel, or the function that every graph carries.
         self.r_softmax = native.implementation(self.device)
         self.class_count = len(bundle.manifest.labels)
+        # A token classifier answers for each word, any other model for each input.
+        labels_words = bundle.manifest.task == "token_classification"
+        self._row_input = "word_position" if labels_words else bundle.manifest.inputs[0].name
         self._policy = bundle.manifest.sparsity
         # Graphs exported before there was a choice have no such input.
         self._takes_policy = any(spec.name == POLICY_INPUT for spec in bundle.manifest.inputs)
@@ -112,7 +115,7 @@ class Session:
         """Answer one batch.
 
         Args:
-            inputs: The collated batch, by input name; the first axis is the row.
+            inputs: The collated batch, by input name. A row is an input; for a token classifier, a word.
             sparsities: One wish a row, or none at all.
             dense: Whether to fetch the dense probabilities too.
 
@@ -122,7 +125,7 @@ class Session:
         Raises:
             InvalidSparsity: a wish out of its range.
         """
-        row_count = len(next(iter(inputs.values())))
+        row_count = len(inputs[self._row_input])
         feed = {**inputs, **self._sparsity_feed(sparsities or [LET_THE_MODEL_DECIDE] * row_count)}
         names = [*_SPARSE_OUTPUTS, *(["probabilities"] if dense else [])]
         index, probability, offset, rate, *rest = self._session.run(names, feed)
@@ -171,6 +174,7 @@ def _providers(device: Device) -> list[str]:
 
 _ONNX_TYPES = {
     "tensor(uint8)": "uint8",
+    "tensor(int16)": "int16",
     "tensor(int64)": "int64",
     "tensor(float)": "float32",
     "tensor(double)": "float64",

@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING
 
 import httpx
 import hypothesis
+import numpy as np
 import pytest
+import soundfile
 from PIL import Image, ImageDraw
 
 from training.config import (
+    AudioInput,
     DataConfig,
     HeadConfig,
     ImageInput,
@@ -173,6 +176,87 @@ def image_data(tmp_path_factory: pytest.TempPathFactory) -> LabelledData:
 
 
 @pytest.fixture(scope="session")
+def audio_data(tmp_path_factory: pytest.TempPathFactory) -> LabelledData:
+    """80 recordings of faint noise with some of three tones in it; the labels are the tones that sound."""
+    tones_hz = {"high": 2200, "low": 300, "middle": 900}
+    folder = tmp_path_factory.mktemp("recordings")
+    chance = np.random.default_rng(0)
+    examples = []
+    for number in range(80):
+        # Every kind of file, some at another rate than the model's, some in stereo, some longer than it hears.
+        ending, sample_rate = ("wav", "flac", "ogg")[number % 3], (8_000, 22_050)[number % 2]
+        seconds = np.arange(int(sample_rate * chance.uniform(0.3, 0.7))) / sample_rate
+        labels = sorted(chance.choice(sorted(tones_hz), size=chance.integers(0, 4), replace=False).tolist())
+        sound = chance.normal(0, 0.003, len(seconds))
+        for label in labels:
+            cycles = tones_hz[label] * chance.uniform(0.95, 1.05) * seconds + chance.random()
+            sound += 0.2 * np.sin(2 * np.pi * cycles)
+        audio = folder / f"{number}.{ending}"
+        soundfile.write(audio, np.stack([sound] * (1 + number % 4 // 3), axis=1), sample_rate)
+        examples.append(Example(tuple(labels), audio=audio))
+    return LabelledData(
+        "tones", "audio", tuple(tones_hz), examples[:56], examples[56:68], examples[68:], "CC0", "made by a test"
+    )
+
+
+@pytest.fixture(scope="session")
+def class_data() -> LabelledData:
+    """60 sentences, each of them about one of four things."""
+    words = {
+        "food": ("bread", "soup", "cheese"),
+        "music": ("violin", "choir", "drum"),
+        "sport": ("goal", "race", "tennis"),
+        "weather": ("rain", "storm", "snow"),
+    }
+    chance = random.Random(0)
+    examples = []
+    for number in range(60):
+        label = sorted(words)[number % 4]
+        tokens = [*chance.sample(words[label], 2), *chance.choices(("the", "a", "today", "we", "saw"), k=3)]
+        chance.shuffle(tokens)
+        examples.append(Example((label,), text=" ".join(tokens)))
+    return LabelledData(
+        "topics",
+        "text",
+        tuple(words),
+        examples[:40],
+        examples[40:48],
+        examples[48:],
+        "CC0",
+        "made by a test",
+        "multi_class",
+    )
+
+
+@pytest.fixture(scope="session")
+def token_data() -> LabelledData:
+    """80 sentences with parts of speech; `saw` and `duck` are nouns or verbs by their place, `uh` has no label."""
+    nouns, verbs = ("dog", "cat", "saw", "duck", "singer"), ("saw", "chases", "duck", "hears")
+    chance = random.Random(0)
+    examples = []
+    for _ in range(80):
+        tagged = [("the", "DET"), (chance.choice(nouns), "NOUN"), (chance.choice(verbs), "VERB")]
+        if chance.random() < 0.7:
+            tagged += [(chance.choice(("a", "the")), "DET"), (chance.choice(nouns), "NOUN")]
+        if chance.random() < 0.3:
+            tagged.insert(chance.randint(0, len(tagged)), ("uh", ""))
+        tagged.append((chance.choice(".!"), "MARK"))
+        words, labels = zip(*tagged, strict=True)
+        examples.append(Example(labels, words=words))
+    return LabelledData(
+        "grammar",
+        "text",
+        ("DET", "MARK", "NOUN", "VERB"),
+        examples[:56],
+        examples[56:66],
+        examples[66:],
+        "CC0",
+        "made by a test",
+        "token_classification",
+    )
+
+
+@pytest.fixture(scope="session")
 def text_recipe() -> Recipe:
     return Recipe(
         name="tiny-text",
@@ -200,6 +284,19 @@ def image_recipe() -> Recipe:
 
 
 @pytest.fixture(scope="session")
+def audio_recipe() -> Recipe:
+    return Recipe(
+        name="tiny-audio",
+        data=DataConfig(source="tones"),
+        input=AudioInput(sample_rate=8_000, seconds=0.5, mel_bands=16),
+        backbone=NewBackbone(hidden_sizes=(8, 16), depths=(1, 1)),
+        optimizer=OptimizerConfig(lr=1e-2, head_lr=1e-2),
+        schedule=Schedule(epochs=10, batch_size=8, patience=10),
+        precision="float32",
+    )
+
+
+@pytest.fixture(scope="session")
 def bundle_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of the small models; it holds those that a test has asked for."""
     return tmp_path_factory.mktemp("bundles")
@@ -217,6 +314,29 @@ def trained_image(
     image_recipe: Recipe, image_data: LabelledData, bundle_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Trained:
     return _train(image_recipe, image_data, bundle_root, tmp_path_factory.mktemp("image-run"))
+
+
+@pytest.fixture(scope="session")
+def trained_audio(
+    audio_recipe: Recipe, audio_data: LabelledData, bundle_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
+    return _train(audio_recipe, audio_data, bundle_root, tmp_path_factory.mktemp("audio-run"))
+
+
+@pytest.fixture(scope="session")
+def trained_class(
+    text_recipe: Recipe, class_data: LabelledData, bundle_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
+    recipe = text_recipe.model_copy(update={"name": "tiny-class"})
+    return _train(recipe, class_data, bundle_root, tmp_path_factory.mktemp("class-run"))
+
+
+@pytest.fixture(scope="session")
+def trained_tokens(
+    text_recipe: Recipe, token_data: LabelledData, bundle_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
+    recipe = text_recipe.model_copy(update={"name": "tiny-tokens"})
+    return _train(recipe, token_data, bundle_root, tmp_path_factory.mktemp("token-run"))
 
 
 def _train(recipe: Recipe, data: LabelledData, bundle_root: Path, run_folder: Path) -> Trained:

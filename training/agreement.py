@@ -37,7 +37,7 @@ def compare(answers: Answers, predictor: Predictor, dataset: ArrayDataset, limit
         Disagreement: another label set on a decided example, or a probability off by more than the tolerance.
     """
     dense = [
-        predictor.probabilities([row.array for row in rows])
+        dataset.counted(rows, predictor.probabilities([row.array for row in rows]))
         for rows in batches(dataset, "torch against onnxruntime", limit=limit)
     ]
     actual_NC = np.concatenate(dense)

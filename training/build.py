@@ -9,7 +9,14 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from model import preprocess
-from model.manifest import AudioPreprocessing, ImagePreprocessing, SparsityPolicy, TextPreprocessing
+from model.manifest import (
+    AudioPreprocessing,
+    ImagePreprocessing,
+    Preprocessing,
+    SparsityPolicy,
+    TextPreprocessing,
+    WordsPreprocessing,
+)
 from model.nn.audio import AudioBackbone, load_audio_backbone, new_audio_backbone
 from model.nn.backbones import (
     ImageBackbone,
@@ -22,10 +29,20 @@ from model.nn.backbones import (
 from model.nn.classifier import Classifier
 from model.nn.heads import LabelSetHead
 from training.augment import Augmentation, augmentation
-from training.config import AudioInput, ConfigError, HeadConfig, ImageInput, NewBackbone, Recipe, TextInput
+from training.config import (
+    AudioInput,
+    ConfigError,
+    HeadConfig,
+    ImageInput,
+    NewBackbone,
+    PretrainedBackbone,
+    Recipe,
+    TextInput,
+)
 from training.data import weights
 from training.data.arrays import ArrayDataset
 from training.data.dataset import Example, LabelledData, Task
+from training.data.token_arrays import TokenDataset
 from training.tokenizer import train_tokenizer
 
 
@@ -34,7 +51,7 @@ class Parts:
     """What a run is made of; `augment` changes training inputs, None leaves them alone."""
 
     classifier: Classifier
-    preprocessing: ImagePreprocessing | TextPreprocessing | AudioPreprocessing
+    preprocessing: Preprocessing
     tokenizer_json: str
     train: ArrayDataset
     validation: ArrayDataset
@@ -58,9 +75,18 @@ def build_parts(recipe: Recipe, data: LabelledData) -> Parts:
         raise ConfigError(
             f"the recipe {recipe.name} takes {recipe.input.kind}, the data {data.name} is {data.modality}"
         )
+    is_frozen = isinstance(recipe.backbone, PretrainedBackbone) and recipe.backbone.frozen
+    if data.task == "token_classification" and is_frozen:
+        raise ConfigError("backbone.frozen must be false for token classification: features are kept one an input")
+    attention_rate = recipe.backbone.attention.sparsity_rate
+    if recipe.input.kind != "text" and attention_rate is not None:
+        raise ConfigError(
+            f"backbone.attention.sparsity_rate must be unset for {recipe.input.kind}: a ResNet has no attention, "
+            f"got {attention_rate}"
+        )
     train = _limited(data.train, recipe.data.max_train_examples, recipe.data.split_seed)
     backbone: ImageBackbone | TextBackbone | AudioBackbone
-    preprocessing: ImagePreprocessing | TextPreprocessing | AudioPreprocessing
+    preprocessing: Preprocessing
     tokenizer_json = ""
     if isinstance(recipe.input, ImageInput):
         backbone = _image_backbone(recipe)
@@ -70,19 +96,22 @@ def build_parts(recipe: Recipe, data: LabelledData) -> Parts:
         preprocessing = AudioPreprocessing(sample_rate=recipe.input.sample_rate, seconds=recipe.input.seconds)
     else:
         backbone, tokenizer_json = _text_backbone(recipe, recipe.input, train)
-        preprocessing = TextPreprocessing(max_length=recipe.input.max_length, pad_id=backbone.pad_id)
+        backbone.pooling = "none" if data.task == "token_classification" else "mean"
+        described = WordsPreprocessing if data.task == "token_classification" else TextPreprocessing
+        preprocessing = described(max_length=recipe.input.max_length, pad_id=backbone.pad_id)
     preprocessor = preprocess.build(preprocessing, tokenizer_json)
     head = LabelSetHead(
         backbone.feature_size,
         len(data.labels),
-        _policy(recipe.head, train, len(data.labels)),
+        _policy(recipe.head, data.task, train, len(data.labels)),
         dropout=recipe.head.dropout,
     )
+    rows = TokenDataset if data.task == "token_classification" else ArrayDataset
     return Parts(
         Classifier(backbone, head),
         preprocessing,
         tokenizer_json,
-        *(ArrayDataset(split, data.labels, preprocessor) for split in (train, data.validation, data.test)),
+        *(rows(split, data.labels, preprocessor) for split in (train, data.validation, data.test)),
         augment=augmentation(recipe),
         task=data.task,
     )
@@ -94,11 +123,16 @@ def _limited(examples: list[Example], limit: int | None, seed: int) -> list[Exam
     return random.Random(seed).sample(examples, limit)
 
 
-def _policy(head: HeadConfig, train: list[Example], class_count: int) -> SparsityPolicy:
+def _policy(head: HeadConfig, task: Task, train: list[Example], class_count: int) -> SparsityPolicy:
     if head.label_count is not None and head.label_count > class_count:
         raise ConfigError(
             f"head.label_count must be at most {class_count}, the labels there are, got {head.label_count}"
         )
+    if task != "multi_label":
+        # Every input, or word, has one label: a prediction of that count would be 1 at all times.
+        if head.policy in {"predicted_count", "expected_f1"}:
+            return SparsityPolicy(policy="fixed_count", label_count=1)
+        return SparsityPolicy(policy=head.policy, label_count=head.label_count, sparsity_rate=head.sparsity_rate)
     return SparsityPolicy(
         policy=head.policy,
         label_count=head.label_count,
@@ -125,7 +159,8 @@ def _audio_backbone(recipe: Recipe, audio: AudioInput) -> AudioBackbone:
 
 def _text_backbone(recipe: Recipe, text: TextInput, train: list[Example]) -> tuple[TextBackbone, str]:
     if isinstance(recipe.backbone, NewBackbone):
-        tokenizer = train_tokenizer([example.text or "" for example in train], text.vocabulary_size)
+        texts = [example.text or " ".join(example.words or ()) for example in train]
+        tokenizer = train_tokenizer(texts, text.vocabulary_size)
         pad_id = tokenizer.token_to_id("[PAD]")
         size, layers = recipe.backbone.hidden_size, recipe.backbone.layers
         backbone = new_text_backbone(

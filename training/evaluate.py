@@ -7,19 +7,26 @@ import numpy.typing as npt
 import torch
 
 from model.nn.classifier import Classifier
+from model.nn.heads import HeadOutput
 from training.data.arrays import ArrayDataset, batches
-from training.metrics import label_set_metrics, mean_average_precision
+from training.data.dataset import Task
+from training.metrics import class_metrics, label_set_metrics, mean_average_precision
+from training.objective import IGNORED
 
 EVALUATION_BATCH_SIZE = 64
 
 
 class Answers(NamedTuple):
-    """A classifier's answers on N examples: float32 logits, count logits and probabilities, and the truth."""
+    """A classifier's answers on N examples: float32 logits, count logits and probabilities, and the truth.
+
+    Of a token classifier the rows are the labelled words, and `example_N` says to which example each belongs.
+    """
 
     logits_NC: npt.NDArray[np.float32]
     count_logits_NK: npt.NDArray[np.float32]
     probabilities_NC: npt.NDArray[np.float32]
     targets_NC: npt.NDArray[np.bool_]
+    example_N: npt.NDArray[np.int64] | None = None
 
 
 def answer(
@@ -33,15 +40,23 @@ def answer(
     with torch.inference_mode():
         for rows in batches(dataset, title, batch_size):
             batch = dataset.collate(rows)
-            output = classifier(batch.inputs.to(device))
+            output: HeadOutput = classifier(batch.inputs.to(device))
+            example_B = batch.index
+            if output.logits_BC.ndim == 3:  # one row a token: keep those of labelled words
+                learned_BT = batch.targets != IGNORED
+                output = output.of_rows(learned_BT.to(device))
+                example_B = batch.index[learned_BT.nonzero()[:, 0]]
             probabilities_BC = classifier.head.probabilities(output).probabilities_BC
-            tensors = (output.logits_BC, output.count_logits_BK, probabilities_BC, batch.targets)
-            parts.append(tuple(tensor.cpu().numpy() for tensor in tensors))
+            tensors = (output.logits_BC, output.count_logits_BK, probabilities_BC)
+            arrays = (tensor.cpu().numpy() for tensor in tensors)
+            parts.append((*arrays, dataset.truth(rows), example_B.numpy()))
     classifier.train(was_training)
     return Answers(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def measure(answers: Answers) -> dict[str, float]:
-    """Every metric of the label sets and of the ranking behind them."""
+def measure(answers: Answers, task: Task = "multi_label") -> dict[str, float]:
+    """Every metric that a task has, of the label sets and of the ranking behind them."""
+    if task != "multi_label":
+        return class_metrics(answers.probabilities_NC != 0, answers.logits_NC, answers.targets_NC)
     metrics = label_set_metrics(answers.probabilities_NC != 0, answers.targets_NC)
     return {**metrics, "mean_average_precision": mean_average_precision(answers.logits_NC, answers.targets_NC)}

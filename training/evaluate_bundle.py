@@ -7,14 +7,19 @@ import numpy as np
 from model.predictor import Predictor
 from training.data.arrays import ArrayDataset, batches
 from training.data.dataset import Example
-from training.metrics import label_set_metrics
+from training.data.token_arrays import TokenDataset
+from training.metrics import class_metrics, label_set_metrics
 
 
 def measure_bundle(predictor: Predictor, examples: Sequence[Example]) -> dict[str, float]:
-    """Every metric of the label sets that the bundle gives for the examples."""
-    dataset = ArrayDataset(examples, predictor.bundle.manifest.labels, predictor.preprocess, cache_bytes=0)
+    """Every metric of the label sets that the bundle gives for the examples, or for their words."""
+    form = TokenDataset if predictor.labels_words else ArrayDataset
+    dataset = form(examples, predictor.bundle.manifest.labels, predictor.preprocess, cache_bytes=0)
     predicted, targets = [], []
     for rows in batches(dataset, "evaluate"):
-        predicted.append(predictor.probabilities([row.array for row in rows]) != 0)
-        targets.append(np.stack([row.targets for row in rows]))
-    return label_set_metrics(np.concatenate(predicted), np.concatenate(targets))
+        predicted.append(dataset.counted(rows, predictor.probabilities([row.array for row in rows])))
+        targets.append(dataset.truth(rows))
+    probabilities_NC, targets_NC = np.concatenate(predicted), np.concatenate(targets)
+    if predictor.bundle.manifest.task != "multi_label":
+        return class_metrics(probabilities_NC != 0, probabilities_NC, targets_NC)
+    return label_set_metrics(probabilities_NC != 0, targets_NC)

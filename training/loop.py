@@ -22,18 +22,22 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from training import checkpoint
+from training.attention_ramp import follow_ramp
 from training.build import Parts
 from training.checkpoint import Progress
 from training.config import Recipe
 from training.data.arrays import Batch
 from training.data.batching import epoch_batches, share_of
 from training.evaluate import answer, measure
+from training.metrics import METRIC_TITLES
 from training.objective import Objective
 from training.optimizer import build_optimizer, learning_rate_factor, set_learning_rate
 from training.stepping import Step, Stepper
 
 BEST_WEIGHTS = "best.safetensors"
 LOG = "metrics.jsonl"
+# Of the metrics that a task has, those that the terminal shows after each validation.
+_SHOWN = ("example_f1", "mean_average_precision", "count_accuracy", "accuracy")
 
 
 class Run:
@@ -129,6 +133,7 @@ class Run:
         torch.manual_seed(recipe.seed * 1_000_003 + progress.step + 7919 * self.accelerator.process_index)
         done = (progress.epoch + (progress.batch + 0.5) / batch_count) / recipe.schedule.epochs
         set_learning_rate(self.optimizer, learning_rate_factor(done, recipe.optimizer.warm_up))
+        follow_ramp(self.classifier, recipe.backbone.attention, done)
         step = self.stepper.step(source, progress.pace, done)
         assert step is not None, "a round ends with its batches"
         return step
@@ -180,7 +185,7 @@ class Run:
 
     def _validate(self, bar: "tqdm[Any]") -> None:
         progress = self.progress
-        metrics = measure(answer(self.classifier, self.parts.validation, "validate"))
+        metrics = measure(answer(self.classifier, self.parts.validation, "validate"), self.parts.task)
         progress.round += 1
         self._log(
             train_loss=self._mean_loss(),
@@ -201,8 +206,8 @@ class Run:
             progress.stale_rounds += 1
         row = progress.history[-1]
         bar.write(
-            f"epoch {row['epoch']:g}: loss {row['train_loss']:.3f}, validation example-F1 {metrics['example_f1']:.4f}, "
-            f"mAP {metrics['mean_average_precision']:.4f}, label count right {metrics['count_accuracy']:.3f}"
+            f"epoch {row['epoch']:g}: loss {row['train_loss']:.3f}, validation "
+            + ", ".join(f"{METRIC_TITLES[name]} {metrics[name]:.4f}" for name in _SHOWN if name in metrics)
             + (f", active {row['active_share']:.0%}" if row["active_share"] < 1 else "")
         )
 

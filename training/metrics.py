@@ -9,8 +9,10 @@ from sklearn.metrics import average_precision_score
 
 Multihot = npt.NDArray[np.bool_]
 
-# What people call each metric, in the order in which tables show them.
+# What people call each metric, in the order in which tables show them; each task has some of them.
 METRIC_TITLES = {
+    "accuracy": "accuracy",
+    "top_5_accuracy": "top-5 accuracy",
     "example_f1": "example-F1",
     "micro_f1": "micro-F1",
     "macro_f1": "macro-F1",
@@ -40,6 +42,33 @@ def label_set_metrics(predicted_NC: Multihot, target_NC: Multihot) -> dict[str, 
         "macro_f1": float(_f1(both_NC.sum(axis=0), size_NC.sum(axis=0), of_nothing=0.0).mean()),
         "exact_match": float((predicted_NC == target_NC).all(axis=1).mean()),
         "count_accuracy": float((predicted_NC.sum(axis=1) == target_NC.sum(axis=1)).mean()),
+    }
+
+
+def class_metrics(
+    predicted_NC: Multihot, scores_NC: npt.NDArray[np.floating], target_NC: Multihot
+) -> dict[str, float]:
+    """Where each input, or word, has one label.
+
+    Args:
+        predicted_NC: Multi-hot label sets, by default of one label.
+        scores_NC: Of the classes; the largest is the class that `accuracy` looks at, whatever the label sets are.
+        target_NC: One-hot truth.
+
+    Returns:
+        `accuracy`; `top_5_accuracy` where there are more classes than that; `example_f1` (the accuracy, as long as the
+        label sets have one label) and `macro_f1` of the label sets. Each in [0, 1].
+    """
+    true_score_N1 = scores_NC[target_NC][:, None]
+    # Classes that tie with the true one count as better: a constant answer must not be right.
+    rank_N = (scores_NC >= true_score_N1).sum(axis=1)
+    label_sets = label_set_metrics(predicted_NC, target_NC)
+    top_5 = {"top_5_accuracy": float((rank_N <= 5).mean())} if target_NC.shape[1] > 5 else {}
+    return {
+        "accuracy": float((rank_N == 1).mean()),
+        **top_5,
+        "example_f1": label_sets["example_f1"],
+        "macro_f1": label_sets["macro_f1"],
     }
 
 

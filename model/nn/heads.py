@@ -32,6 +32,10 @@ class HeadOutput(NamedTuple):
     count_logits_BK: Tensor
     t_B: Tensor | None = None
 
+    def of_rows(self, chosen: Tensor) -> "HeadOutput":
+        """The rows where a mask over the leading axes is true: of tokens `[B, T, C]`, the words `[W, C]`."""
+        return HeadOutput(*(None if tensor is None else tensor[chosen] for tensor in self))
+
 
 class Answer(NamedTuple):
     """Probabilities `[B, C]` with exact zeros, and the sparsity rate `[B]` (float64) that gave them."""
@@ -81,7 +85,7 @@ class LabelSetHead(nn.Module):
         return (*counted, "positive_logits", *learned)
 
     def forward(self, feature_BF: Tensor) -> HeadOutput:
-        """Feature `[B, F]` -> logits, count logits and t."""
+        """Feature `[B, F]` -> logits, count logits and t; of the tokens of texts `[B, T, F]`, all with one axis more."""
         feature_BF = self.dropout(feature_BF)
         return HeadOutput(
             self.logits(feature_BF),

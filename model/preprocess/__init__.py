@@ -1,7 +1,7 @@
 """Raw input -> the array that the graph takes; one implementation for training and service.
 
 Cast, mean and standard deviation are not here but in the graph, so that they cannot drift. Importing this package is
-light: Pillow and tokenizers are loaded by the first `build` that needs them.
+light: Pillow, soundfile and tokenizers are loaded by the first `build` that needs them.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,10 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from model.errors import LabelsetError
-from model.manifest import ImagePreprocessing, TextPreprocessing
+from model.manifest import AudioPreprocessing, ImagePreprocessing, Preprocessing, WordsPreprocessing
+
+# An encoded picture or recording, a text, or the words of one.
+Item = bytes | str | tuple[str, ...]
 
 
 class InputError(LabelsetError):
@@ -21,7 +24,7 @@ class InputError(LabelsetError):
 
 
 class WrongInputKind(InputError):
-    """A text was given to an image model, or bytes to a text model."""
+    """A text was given to an image model, bytes to a text model, or words to a model that labels whole texts."""
 
     code = "wrong_input_kind"
 
@@ -42,6 +45,24 @@ class ImageTooLarge(InputError):
     """A picture of too many bytes or too many pixels; `detail` says which, the limit and the value."""
 
     code = "image_too_large"
+
+
+class NotARecording(InputError):
+    """The bytes do not begin as any of the audio formats do that are read here."""
+
+    code = "not_a_recording"
+
+
+class RecordingCorrupt(InputError):
+    """The bytes begin as a recording and cannot be decoded, or hold no sample."""
+
+    code = "recording_corrupt"
+
+
+class RecordingTooLarge(InputError):
+    """A recording of too many bytes, channels or frames a second; `detail` says which, the limit and the value."""
+
+    code = "recording_too_large"
 
 
 class TextTooLong(InputError):
@@ -68,6 +89,7 @@ class Limits:
 
     max_image_bytes: int = 20 * 1024 * 1024
     max_image_pixels: int = 50_000_000
+    max_audio_bytes: int = 20 * 1024 * 1024
     max_text_chars: int = 100_000
 
 
@@ -77,7 +99,7 @@ DEFAULT_LIMITS = Limits()
 class Preprocessor(Protocol):
     """Makes arrays of inputs, and batches of arrays. May be called from several threads at once."""
 
-    def __call__(self, item: bytes | str) -> npt.NDArray[Any]:
+    def __call__(self, item: Item) -> npt.NDArray[Any]:
         """One input -> one array, without a batch axis.
 
         Raises:
@@ -85,12 +107,10 @@ class Preprocessor(Protocol):
         """
 
     def collate(self, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-        """Arrays of one or more inputs -> the feed of the graph, by input name; the first axis is the row."""
+        """Arrays of one or more inputs -> the feed of the graph, by input name."""
 
 
-def build(
-    preprocessing: ImagePreprocessing | TextPreprocessing, tokenizer_json: str = "", limits: Limits = DEFAULT_LIMITS
-) -> Preprocessor:
+def build(preprocessing: Preprocessing, tokenizer_json: str = "", limits: Limits = DEFAULT_LIMITS) -> Preprocessor:
     """The preprocessor that a manifest describes.
 
     Args:
@@ -105,6 +125,14 @@ def build(
         from model.preprocess.image import ImagePreprocessor
 
         return ImagePreprocessor(preprocessing, limits)
+    if isinstance(preprocessing, AudioPreprocessing):
+        from model.preprocess.audio import AudioPreprocessor
+
+        return AudioPreprocessor(preprocessing, limits)
+    if isinstance(preprocessing, WordsPreprocessing):
+        from model.preprocess.words import WordsPreprocessor
+
+        return WordsPreprocessor(preprocessing, tokenizer_json, limits)
     from model.preprocess.text import TextPreprocessor
 
     return TextPreprocessor(preprocessing, tokenizer_json, limits)

@@ -22,7 +22,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TILEL
 
 from model.errors import LabelsetError
 from model.manifest import ImagePreprocessing
-from model.preprocess import DEFAULT_LIMITS, ImageCorrupt, ImageTooLarge, Limits, NotAnImage, WrongInputKind
+from model.preprocess import DEFAULT_LIMITS, ImageCorrupt, ImageTooLarge, Item, Limits, NotAnImage, WrongInputKind
 
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -64,7 +64,7 @@ class ImagePreprocessor:
         self._limits = limits
         self._filter = _FILTERS[params.interpolation]
 
-    def __call__(self, item: bytes | str) -> npt.NDArray[np.uint8]:
+    def __call__(self, item: Item) -> npt.NDArray[np.uint8]:
         """Decode a JPEG, PNG, WebP, GIF, BMP or TIFF file, its first frame where it has several.
 
         Returns:
@@ -76,7 +76,7 @@ class ImagePreprocessor:
             NotAnImage: another format, or no picture at all.
             ImageCorrupt: a picture that cannot be decoded.
         """
-        if isinstance(item, str):
+        if not isinstance(item, bytes):
             raise WrongInputKind("an image model takes the bytes of a picture, got a text", expected="image")
         _check_limit("bytes", len(item), self._limits.max_image_bytes)
         image_format = _format_of(item)

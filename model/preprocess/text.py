@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from model.manifest import TextPreprocessing
-from model.preprocess import DEFAULT_LIMITS, InvalidText, InvalidTokenizer, Limits, TextTooLong, WrongInputKind
+from model.manifest import TextPreprocessing, WordsPreprocessing
+from model.preprocess import DEFAULT_LIMITS, InvalidText, InvalidTokenizer, Item, Limits, TextTooLong, WrongInputKind
 
 
 class TextPreprocessor:
@@ -21,47 +21,23 @@ class TextPreprocessor:
     def __init__(self, params: TextPreprocessing, tokenizer_json: str, limits: Limits = DEFAULT_LIMITS) -> None:
         self._params = params
         self._limits = limits
-        try:
-            self._tokenizer: Tokenizer = Tokenizer.from_str(tokenizer_json)
-            # A tokenizer.json often carries the padding and truncation of the day it was trained; the manifest decides.
-            self._tokenizer.no_padding()
-            self._tokenizer.enable_truncation(params.max_length)
-        except Exception as error:  # tokenizers raises plain Exception
-            raise InvalidTokenizer(f"{params.tokenizer} cannot be used: {error}") from error
-        special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
-        if special_tokens > params.max_length:  # tokenizers would then truncate nothing at all
-            raise InvalidTokenizer(
-                f"max_length must leave room for the {special_tokens} special tokens of {params.tokenizer}, "
-                f"got {params.max_length}",
-                special_tokens=special_tokens,
-                max_length=params.max_length,
-            )
+        self._tokenizer = load_tokenizer(params, tokenizer_json)
 
-    def __call__(self, item: bytes | str) -> npt.NDArray[np.int64]:
+    def __call__(self, item: Item) -> npt.NDArray[np.int64]:
         """Tokenize a text, with the tokenizer's special tokens, truncated to `max_length`.
 
         Returns:
             int64 `[length]`, 1 to `max_length` token ids.
 
         Raises:
-            WrongInputKind: bytes.
+            WrongInputKind: bytes, or words.
             TextTooLong: more characters than the limits allow.
             InvalidText: not Unicode (a lone surrogate), or no token at all.
         """
         if not isinstance(item, str):
-            raise WrongInputKind("a text model takes a text, got bytes", expected="text")
-        if len(item) > self._limits.max_text_chars:
-            raise TextTooLong(
-                f"a text must have at most {self._limits.max_text_chars} characters, got {len(item)}",
-                limit=self._limits.max_text_chars,
-                value=len(item),
-            )
-        try:
-            item.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidText(
-                f"a text must be Unicode, got a lone surrogate at character {error.start}", position=error.start
-            ) from None
+            got = "bytes" if isinstance(item, bytes) else "words"
+            raise WrongInputKind(f"a text model takes a text, got {got}", expected="text")
+        check_text(item, self._limits)
         token_ids = self._tokenizer.encode(item).ids
         if not token_ids:
             raise InvalidText("a text must have at least one token, this one has none")
@@ -69,7 +45,57 @@ class TextPreprocessor:
 
     def collate(self, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """`token_ids`: int64 `[N, T]`, padded with `pad_id` to the longest of the batch."""
-        token_ids = np.full((len(arrays), max(map(len, arrays))), self._params.pad_id, np.int64)
-        for row, array in zip(token_ids, arrays, strict=True):
-            row[: len(array)] = array
-        return {"token_ids": token_ids}
+        return {"token_ids": pad(arrays, self._params.pad_id)}
+
+
+def load_tokenizer(params: TextPreprocessing | WordsPreprocessing, tokenizer_json: str) -> Tokenizer:
+    """The tokenizer of a bundle, which truncates to `params.max_length` and never pads.
+
+    Raises:
+        InvalidTokenizer: it cannot be loaded, or its special tokens alone are longer than `max_length`.
+    """
+    try:
+        tokenizer: Tokenizer = Tokenizer.from_str(tokenizer_json)
+        # A tokenizer.json often carries the padding and truncation of the day it was trained; the manifest decides.
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(params.max_length)
+    except Exception as error:  # tokenizers raises plain Exception
+        raise InvalidTokenizer(f"{params.tokenizer} cannot be used: {error}") from error
+    special_tokens = tokenizer.num_special_tokens_to_add(is_pair=False)
+    if special_tokens > params.max_length:  # tokenizers would then truncate nothing at all
+        raise InvalidTokenizer(
+            f"max_length must leave room for the {special_tokens} special tokens of {params.tokenizer}, "
+            f"got {params.max_length}",
+            special_tokens=special_tokens,
+            max_length=params.max_length,
+        )
+    return tokenizer
+
+
+def check_text(text: str, limits: Limits) -> None:
+    """Refuse a text before a tokenizer sees it.
+
+    Raises:
+        TextTooLong: more characters than the limits allow.
+        InvalidText: not Unicode (a lone surrogate).
+    """
+    if len(text) > limits.max_text_chars:
+        raise TextTooLong(
+            f"a text must have at most {limits.max_text_chars} characters, got {len(text)}",
+            limit=limits.max_text_chars,
+            value=len(text),
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidText(
+            f"a text must be Unicode, got a lone surrogate at character {error.start}", position=error.start
+        ) from None
+
+
+def pad(rows: Sequence[npt.NDArray[Any]], fill: int) -> npt.NDArray[np.int64]:
+    """Token ids of several texts -> int64 `[N, T]`, filled up to the longest."""
+    padded = np.full((len(rows), max(map(len, rows))), fill, np.int64)
+    for into, row in zip(padded, rows, strict=True):
+        into[: len(row)] = row
+    return padded

@@ -4,15 +4,15 @@ Nothing here knows where data comes from, nor how an example becomes a tensor.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from model.errors import LabelsetError
+from model.manifest import Task
 
 Modality = Literal["image", "text", "audio"]
-Task = Literal["multi_label", "multi_class", "token_classification"]
 
 
 class DataError(LabelsetError):
@@ -75,9 +75,9 @@ class LabelledData:
     name: str
     modality: Modality
     labels: tuple[str, ...]
-    train: list[Example]
-    validation: list[Example]
-    test: list[Example]
+    train: Sequence[Example]
+    validation: Sequence[Example]
+    test: Sequence[Example]
     licence: str
     source: str
     task: Task = "multi_label"
@@ -89,12 +89,12 @@ class LabelledData:
         yield from self.test
 
 
-def label_counts(examples: Collection[Example]) -> Counter[str]:
+def label_counts(examples: Iterable[Example]) -> Counter[str]:
     """How many examples carry each label."""
     return Counter(label for example in examples for label in example.labels if label)
 
 
-def keep_labels(examples: Collection[Example], labels: Collection[str]) -> list[Example]:
+def keep_labels(examples: Iterable[Example], labels: Collection[str]) -> list[Example]:
     """Take all labels but `labels` off the examples; the examples stay, and so do the words that lose their tag."""
     return [keep_labels_of(example, labels) for example in examples]
 
@@ -106,6 +106,6 @@ def keep_labels_of(example: Example, labels: Collection[str]) -> Example:
     return replace(example, labels=tuple(label for label in example.labels if label in labels))
 
 
-def frequent_labels(examples: Collection[Example], min_count: int) -> tuple[str, ...]:
+def frequent_labels(examples: Iterable[Example], min_count: int) -> tuple[str, ...]:
     """The labels that at least `min_count` examples carry, sorted."""
     return tuple(sorted(label for label, count in label_counts(examples).items() if count >= min_count))
