@@ -107,6 +107,17 @@ def test_a_single_class_is_always_right(name, task):
     torch.testing.assert_close(losses, torch.zeros(2), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_without_rows_has_losses_of_no_rows(name, task):
+    # All tokens of a batch may be ones that nothing is learned from.
+    logits = torch.zeros(0, 6, requires_grad=True)
+    losses = loss_of(name, task)(logits, torch.zeros(0, 6, dtype=torch.bool))
+    losses.sum().backward()
+    assert losses.shape == (0,)
+    assert logits.grad.shape == (0, 6)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_targets_may_be_bool_or_numbers_and_are_left_as_they_are(name):
     logits, targets = batch()
