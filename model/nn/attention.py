@@ -16,6 +16,7 @@ from transformers.masking_utils import sdpa_mask
 from transformers.models.bert.modeling_bert import BertSelfAttention
 
 from model.sparse_softmax import torch_kernel
+from model.sparse_softmax.torch_plain import computed_in
 
 NAME = "labelset_r_softmax"
 BUFFER = "sparsity_rate"
@@ -64,7 +65,8 @@ def _attend(
         # Not a large negative number: only -inf is masked, and a masked key must not count in the rate (SPEC 1.4).
         scores_BHTK = scores_BHTK.masked_fill_(~attended_B1TK, -torch.inf)
     # In float32 under autocast too, as softmax.
-    probabilities_BHTK = torch_kernel.r_softmax(scores_BHTK.float(), block.get_buffer(BUFFER), exact_gradient=False)
+    scores_BHTK = scores_BHTK.to(computed_in(scores_BHTK.dtype))
+    probabilities_BHTK = torch_kernel.r_softmax(scores_BHTK, block.get_buffer(BUFFER), exact_gradient=False)
     probabilities_BHTK = nn.functional.dropout(probabilities_BHTK.to(value_BHKD.dtype), dropout, block.training)
     return torch.matmul(probabilities_BHTK, value_BHKD).transpose(1, 2).contiguous(), probabilities_BHTK
 

@@ -27,9 +27,8 @@ def _backbone(attention_rate=0.4, dropout=0.0):
     return TextBackbone(BertModel(config, add_pooling_layer=False), attention_rate=attention_rate).eval()
 
 
-@pytest.fixture
-def token_ids_BT():
-    """Three texts, padded to the longest."""
+@pytest.fixture(name="token_ids_BT")
+def three_padded_texts():
     ids_BT = torch.randint(1, 50, (3, max(LENGTHS)), generator=torch.Generator().manual_seed(1))
     for row, length in enumerate(LENGTHS):
         ids_BT[row, length:] = 0
