@@ -74,6 +74,7 @@ def train_and_export(
             f"{exported.agreement.examples} test examples ({exported.agreement.undecided} too close to call), largest "
             f"difference of a probability {exported.agreement.largest_difference:.1e}"
         )
+        click.echo(f"{recipe.name}: report {finished[-1].report}")
     click.echo("\n" + table(finished))
 
 

@@ -43,6 +43,14 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     return recipe
 
 
+def flat_settings(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings of a recipe's document by their dotted keys: `{"loss.delta": 1.0, ...}`."""
+    flat: dict[str, Any] = {}
+    for name, value in document.items():
+        flat |= flat_settings(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
 def _check_head(head: HeadConfig) -> None:
     # Not a rule of the section itself: the policy and what it needs come as two settings, in any order.
     needed = {"fixed_count": "label_count", "fixed_rate": "sparsity_rate"}.get(head.policy)
@@ -72,17 +80,10 @@ def _assign(document: dict[str, Any], key: str, value: Any) -> None:
         if isinstance(place, Mapping) and part in place and isinstance(place[part], dict):
             place = place[part]
         else:
-            raise ConfigError(f"there is no setting {key!r}{_nearest(key, _keys(document))}")
+            raise ConfigError(f"there is no setting {key!r}{_nearest(key, flat_settings(document))}")
     if last not in place:
-        raise ConfigError(f"there is no setting {key!r}{_nearest(key, _keys(document))}")
+        raise ConfigError(f"there is no setting {key!r}{_nearest(key, flat_settings(document))}")
     place[last] = value
-
-
-def _keys(document: Mapping[str, Any], prefix: str = "") -> list[str]:
-    keys = []
-    for name, value in document.items():
-        keys += _keys(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
-    return keys
 
 
 def _parse(value: str) -> Any:

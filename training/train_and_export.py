@@ -14,7 +14,8 @@ from training.data.dataset import LabelledData
 from training.export import export_bundle
 from training.features import with_cached_features
 from training.loop import Run
-from training.report import Finished
+from training.record import read_history, write_recipe, write_result
+from training.report import Finished, write_report
 
 
 class Trained(NamedTuple):
@@ -39,6 +40,7 @@ def train(recipe: Recipe, data: LabelledData, runs: Path, restart: bool = False)
     folder = run_folder(recipe, data, runs)
     if restart:
         shutil.rmtree(folder, ignore_errors=True)
+    write_recipe(folder, recipe)
     set_seed(recipe.seed)
     parts = build_parts(recipe, data)
     is_frozen = isinstance(recipe.backbone, PretrainedBackbone) and recipe.backbone.frozen
@@ -51,7 +53,10 @@ def train_and_export(recipe: Recipe, data: LabelledData, out: Path, runs: Path, 
     """Train as `train` does and write the bundle to the folder `out`."""
     started = time.perf_counter()
     exported = export_bundle(recipe, data, train(recipe, data, runs, restart).whole, out)
-    return Finished(exported, time.perf_counter() - started)
+    folder = run_folder(recipe, data, runs)
+    result = write_result(folder, data, exported.metrics, exported.bundle.path)
+    report = write_report(folder, recipe, data, exported.answers, read_history(folder), result)
+    return Finished(exported, report, time.perf_counter() - started)
 
 
 def run_folder(recipe: Recipe, data: LabelledData, runs: Path) -> Path:

@@ -1,11 +1,15 @@
+from pathlib import Path
+
 import pytest
 
 from model.predictor import Predictor
 from training.card import model_card
+from training.config import Recipe
 from training.data.arrays import ArrayDataset
 from training.evaluate_bundle import measure_bundle
 from training.loop import LOG
 from training.overrides import named_recipe, override
+from training.record import RECIPE, read_history, read_result
 from training.report import Finished, table
 from training.train_and_export import run_folder, train_and_export
 
@@ -20,15 +24,29 @@ def test_a_run_is_found_again_and_restarted_only_when_asked(recipe, text_data, t
         return train_and_export(recipe, text_data, tmp_path / "bundle", tmp_path / "runs", restart)
 
     first = run()
-    log = run_folder(recipe, text_data, tmp_path / "runs") / LOG
-    assert log.is_file()
-    log.write_text("a mark\n")
+    folder = run_folder(recipe, text_data, tmp_path / "runs")
+    history = (folder / LOG).read_text()
+    assert history.count("\n") == 1
+    (folder / "mark").touch()
     again = run()
-    assert log.read_text() == "a mark\n"
+    assert (folder / LOG).read_text() == history
     assert again.exported.metrics == first.exported.metrics
     anew = run(restart=True)
-    assert "a mark" not in log.read_text()
+    assert not (folder / "mark").exists()
     assert anew.exported.metrics == first.exported.metrics
+
+
+def test_a_run_folder_says_what_was_done_and_how_it_ended(recipe, text_data, tmp_path):
+    finished = train_and_export(recipe, text_data, tmp_path / "bundle", tmp_path / "runs")
+    folder = run_folder(recipe, text_data, tmp_path / "runs")
+    assert finished.report == folder / "report.html"
+    assert "4 labels" in finished.report.read_text()
+    assert Recipe.model_validate_json((folder / RECIPE).read_text()) == recipe
+    result = read_result(folder)
+    assert result.test == finished.exported.metrics
+    assert result.validation["example_f1"] == read_history(folder)[0]["validation_example_f1"]
+    assert result.examples == {"train": 40, "validation": 10, "test": 10}
+    assert result.bundle_bytes == sum(file.stat().st_size for file in (tmp_path / "bundle").iterdir())
 
 
 @pytest.mark.parametrize("kind", ["text", "image"])
@@ -47,7 +65,8 @@ def test_labels_outside_the_label_space_do_not_count(trained_text):
 
 
 def test_the_table_has_a_line_for_each_run(trained_text, trained_image):
-    runs = [Finished(trained_text.exported, seconds=61.4), Finished(trained_image.exported, seconds=7)]
+    page = Path("report.html")
+    runs = [Finished(trained_text.exported, page, seconds=61.4), Finished(trained_image.exported, page, seconds=7)]
     header, rule, first, second = table(runs).splitlines()
     assert header.split()[:2] == ["model", "example-F1"]
     assert len(rule) == len(header) == len(first)
