@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 
 from training.data.apt_lists import fetch_apt_lists, read_release, read_stanzas
@@ -11,20 +12,25 @@ from training.data.split import SHARES, split_by_group
 
 LICENCE = "descriptions: the licence of each package, all of them free software; tags: none stated"
 
-# What a program is for, what it works with, and in which field; the other facets say how it is built or packaged.
-FACETS = frozenset({"use", "works-with", "field"})
-MIN_LABEL_COUNT = 50
+# What a program is for, what it works with, and in which field; most others say how it is built or packaged.
+FACETS = "use,works-with,field"
 # Empty packages under former names; their text says just that.
 _TRANSITIONAL = re.compile(r"\b(transition(al)?|dummy) (meta)?package", re.IGNORECASE)
 _NO_TAG_YET = "TODO"
 
 
-def load_debtags(seed: int = 0) -> LabelledData:
-    """Fetch, clean and split the data set; deterministic for a seed and a release of Debian."""
+def load_debtags(seed: int = 0, *, facets: str = FACETS, min_label_count: int = 50) -> LabelledData:
+    """Fetch, clean and split the data set; deterministic for a seed and a release of Debian.
+
+    Args:
+        seed: Of the split.
+        facets: The kinds of tags that are labels, with commas between; "all" takes all.
+        min_label_count: Tags that fewer sources have are left out, and sources without any other.
+    """
     folder = fetch_apt_lists()
-    examples = read_debtags(folder)
-    labels = frequent_labels(examples, MIN_LABEL_COUNT)
-    # Most packages have no tag of these facets: nobody looked, so it does not mean that none fits.
+    examples = read_debtags(folder, None if facets == "all" else frozenset(facets.split(",")))
+    labels = frequent_labels(examples, min_label_count)
+    # Most packages have no tag of the chosen facets: nobody looked, so it does not mean that none fits.
     tagged = [example for example in keep_labels(examples, labels) if example.labels]
     train, validation, test = split_by_group(tagged, shares=list(SHARES.values()), seed=seed)
     release = read_release(folder)
@@ -35,7 +41,7 @@ def load_debtags(seed: int = 0) -> LabelledData:
     return LabelledData("debtags", "text", labels, train, validation, test, LICENCE, source)
 
 
-def read_debtags(folder: Path) -> list[Example]:
+def read_debtags(folder: Path, facets: Collection[str] | None) -> list[Example]:
     """Read one example for each source package that has tags: the tags of all its packages, the text of the main one.
 
     The main package is that named like the source, or else the first. Sources whose long descriptions are the same but
@@ -55,14 +61,23 @@ def read_debtags(folder: Path) -> list[Example]:
             tags_of[source] |= {tag.strip() for tag in stanza["Tag"].split(",")}
             if source not in text_of or stanza["Package"] == source:
                 text_of[source] = text
-    return [_example(text, tags_of[source]) for source, text in text_of.items()]
+    return [_example(text, _labels(tags_of[source], facets)) for source, text in text_of.items()]
 
 
-def _example(description: str, tags: set[str]) -> Example:
+def _labels(tags: set[str], facets: Collection[str] | None) -> tuple[str, ...]:
+    parts = {tag: tag.partition("::") for tag in tags}
+    return tuple(
+        sorted(
+            tag
+            for tag, (facet, _, value) in parts.items()
+            if (facets is None or facet in facets) and value != _NO_TAG_YET
+        )
+    )
+
+
+def _example(description: str, labels: tuple[str, ...]) -> Example:
     synopsis, _, body = description.partition("\n")
     # A line that holds only a full stop is an empty one.
     lines = [line.strip() for line in body.splitlines() if line.strip() != "."]
     long_text = " ".join(" ".join(lines).split())
-    facets = {tag: tag.partition("::") for tag in tags}
-    labels = sorted(tag for tag, (facet, _, value) in facets.items() if facet in FACETS and value != _NO_TAG_YET)
-    return Example(tuple(labels), text=f"{synopsis}. {long_text}".strip(), group=text_key(long_text or synopsis))
+    return Example(labels, text=f"{synopsis}. {long_text}".strip(), group=text_key(long_text or synopsis))

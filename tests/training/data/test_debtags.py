@@ -67,7 +67,7 @@ Description-en: transitional package
 def examples(tmp_path):
     (tmp_path / "Packages").write_text(PACKAGES)
     (tmp_path / "Translation-en").write_text(TRANSLATION)
-    return read_debtags(tmp_path)
+    return read_debtags(tmp_path, {"use", "works-with", "field"})
 
 
 def test_a_source_has_the_text_of_its_main_package_and_the_tags_of_all(examples):
@@ -78,6 +78,10 @@ def test_a_source_has_the_text_of_its_main_package_and_the_tags_of_all(examples)
             group="all also kinds pictures shows those tomographs",
         )
     ]
+
+
+def test_all_facets_are_read_where_none_is_chosen(tmp_path, examples):
+    assert read_debtags(tmp_path, None)[0].labels == ("role::program", "use::converting")
 
 
 def test_versions_of_one_program_are_one_group(examples):
