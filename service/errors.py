@@ -26,6 +26,7 @@ STATUS: Mapping[str, int] = {
     "batch_too_large": 413,
     "body_too_large": 413,
     "image_too_large": 413,
+    "recording_too_large": 413,
     "text_too_long": 413,
     "unsupported_media_type": 415,
     "empty_input": 422,
@@ -34,7 +35,9 @@ STATUS: Mapping[str, int] = {
     "invalid_request": 422,
     "invalid_sparsity": 422,
     "invalid_text": 422,
+    "not_a_recording": 422,
     "not_an_image": 422,
+    "recording_corrupt": 422,
     "wrong_input_kind": 422,
     "internal_error": 500,
     "invalid_model_output": 500,
@@ -61,7 +64,7 @@ class InvalidRequest(LabelsetError):
 
 
 class InvalidBase64(LabelsetError):
-    """An image in JSON that is not base64."""
+    """An image or a recording in JSON that is not base64."""
 
     code = "invalid_base64"
 

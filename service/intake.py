@@ -1,4 +1,4 @@
-"""From an HTTP body to the inputs in it: multipart, a raw image, plain text or JSON.
+"""From an HTTP body to the inputs in it: multipart, a raw image or recording, plain text or JSON.
 
 Knows neither models nor pixels. An input that cannot even be read takes part as its own error, so that in a batch it
 fails alone.
@@ -9,6 +9,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from fastapi import Request
 from pydantic import ValidationError
@@ -16,8 +17,9 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from model import preprocess
 from model.errors import LabelsetError
-from model.preprocess import InvalidText
+from model.preprocess.audio_formats import AUDIO_ENDINGS, audio_format
 from service.errors import (
     BatchTooLarge,
     BodyTooLarge,
@@ -29,16 +31,17 @@ from service.errors import (
     UnsupportedMediaType,
     invalid_request,
 )
-from service.repository import Kind
+from service.repository import InputKind, Kind
 from service.schemas import PredictJson, PredictOptions
 
-Item = bytes | str | LabelsetError
+Item = preprocess.Item | LabelsetError
 
 _MAX_BYTES_OUTSIDE_STRINGS = 64 * 1024
 
 _WHAT_TO_SEND = (
-    "send multipart/form-data (curl -F files=@photo.jpg), an image (content-type: image/jpeg), "
-    "text/plain, or application/json (-H 'content-type: application/json' -d '{\"text\": \"...\"}')"
+    "send multipart/form-data (curl -F files=@photo.jpg), an image (content-type: image/jpeg), a recording "
+    "(content-type: audio/wav), text/plain, or application/json (-H 'content-type: application/json' "
+    '-d \'{"text": "..."}\')'
 )
 
 
@@ -46,7 +49,7 @@ _WHAT_TO_SEND = (
 class Inputs:
     """The inputs of one request, all of one kind, at least one."""
 
-    kind: Kind
+    kind: InputKind
     items: Sequence[Item]
     options: PredictOptions
 
@@ -60,7 +63,7 @@ async def read_inputs(request: Request, options: PredictOptions, max_batch_size:
         max_batch_size: Inputs that one request may hold.
 
     Raises:
-        UnsupportedMediaType: a content type that is none of the four forms, or another charset than UTF-8.
+        UnsupportedMediaType: a content type that is none of the forms, or another charset than UTF-8.
         BodyTooLarge: more bytes, or more JSON values, than are read.
         InvalidJson: a JSON body that is none.
         InvalidBody: a multipart body that is none.
@@ -79,8 +82,9 @@ async def read_inputs(request: Request, options: PredictOptions, max_batch_size:
     elif media_type == "text/plain":
         _check_charset(media_type, header)
         inputs = Inputs("text", [_decoded_text(await request.body())], options)
-    elif media_type.startswith("image/") or media_type == "application/octet-stream":
-        inputs = Inputs("image", [await request.body()], options)
+    elif media_type.startswith(("image/", "audio/")) or media_type == "application/octet-stream":
+        content = await request.body()
+        inputs = Inputs(_kind_of_files([_is_recording(content, media_type)]), [content], options)
     else:
         raise _unsupported(media_type)
     if not inputs.items:
@@ -91,26 +95,40 @@ async def read_inputs(request: Request, options: PredictOptions, max_batch_size:
 
 
 async def _from_multipart(request: Request, options: PredictOptions, max_batch_size: int) -> Inputs:
-    items: list[Item] = []
-    kinds: set[Kind] = set()
+    files: list[bytes] = []
+    are_recordings: list[bool] = []
+    texts: list[Item] = []
     form = await _parsed_form(request, max_batch_size)
     try:
         for name, part in form.multi_items():
             if name == "files" and isinstance(part, UploadFile):
-                kinds.add("image")
-                items.append(await part.read())
+                files.append(await part.read())
+                are_recordings.append(_is_recording(files[-1], part.content_type or "", part.filename or ""))
             elif name == "text":
-                kinds.add("text")
-                items.append(_decoded_text(await part.read()) if isinstance(part, UploadFile) else part)
+                texts.append(_decoded_text(await part.read()) if isinstance(part, UploadFile) else part)
             elif name == "files":
                 raise InvalidRequest("files must be uploaded as files (curl -F files=@photo.jpg), got a plain value")
             else:
-                raise InvalidRequest(f"a form field must be named files (pictures) or text, got {name[:80]!r}")
+                raise InvalidRequest(
+                    f"a form field must be named files (pictures or recordings) or text, got {name[:80]!r}"
+                )
     finally:
         await form.close()
-    if len(kinds) > 1:
-        raise InvalidRequest("one request must hold pictures or texts, got both")
-    return Inputs(next(iter(kinds), "image"), items, options)
+    if files and texts:
+        raise InvalidRequest("one request must hold files or texts, got both")
+    return Inputs("text", texts, options) if texts else Inputs(_kind_of_files(are_recordings), files, options)
+
+
+def _kind_of_files(are_recordings: Sequence[bool]) -> Kind:
+    """What at least half of the files are, so that one of another kind, or of none, fails alone."""
+    return "audio" if sum(are_recordings) * 2 >= len(are_recordings) else "image"
+
+
+def _is_recording(content: bytes, media_type: str, name: str = "") -> bool:
+    """What a caller says goes first: then a recording that cannot be read is refused as one."""
+    if media_type.startswith(("audio/", "image/")):
+        return media_type.startswith("audio/")
+    return audio_format(content) is not None or PurePath(name).suffix.lower() in AUDIO_ENDINGS
 
 
 class _MultipartParser(MultiPartParser):
@@ -152,8 +170,19 @@ def _from_json(body: bytes, options: PredictOptions) -> Inputs:
     texts = content.texts if content.text is None else [content.text]
     if texts is not None:
         return Inputs("text", texts, merged)
+    if content.words is not None:
+        return Inputs("words", _sentences(content.words), merged)
     images = content.images if content.image is None else [content.image]
-    return Inputs("image", [_decoded_base64(image) for image in images or []], merged)
+    if images is not None:
+        return Inputs("image", [_decoded_base64(image, "an image") for image in images], merged)
+    audios = content.audios if content.audio is None else [content.audio]
+    return Inputs("audio", [_decoded_base64(audio, "a recording") for audio in audios or []], merged)
+
+
+def _sentences(words: list[str] | list[list[str]]) -> list[Item]:
+    """The words of one text, or of several."""
+    sentences = [words] if not words or isinstance(words[0], str) else words
+    return [tuple(map(str, sentence)) for sentence in sentences]
 
 
 def _check_structure(body: bytes) -> None:
@@ -170,18 +199,18 @@ def _check_structure(body: bytes) -> None:
     )
 
 
-def _decoded_text(content: bytes) -> str | InvalidText:
+def _decoded_text(content: bytes) -> str | preprocess.InvalidText:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        return InvalidText(f"a text must be UTF-8, it is not at byte {error.start}", position=error.start)
+        return preprocess.InvalidText(f"a text must be UTF-8, it is not at byte {error.start}", position=error.start)
 
 
-def _decoded_base64(content: str) -> bytes | InvalidBase64:
+def _decoded_base64(content: str, what: str) -> bytes | InvalidBase64:
     try:
         return base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError) as error:
-        return InvalidBase64(f"an image in JSON must be base64: {error}")
+        return InvalidBase64(f"{what} in JSON must be base64: {error}")
 
 
 def _check_charset(media_type: str, header: str) -> None:

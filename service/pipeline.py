@@ -1,18 +1,20 @@
 """Inputs -> arrays -> session -> label sets, off the event loop, as one readable path."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy.typing as npt
 
 from model.errors import LabelsetError
-from model.labels import LabelSet
+from model.predictor import Answer, LabelSets, named
 from model.session import Sparsity
 from service.errors import EmptyInput
 from service.intake import Item
-from service.repository import ServedModel
+from service.repository import Kind, ServedModel
+
+_NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "text": "a text"}
 
 
 class Pipeline:
@@ -25,7 +27,7 @@ class Pipeline:
 
     async def answer(
         self, model: ServedModel, items: Sequence[Item], sparsity: Sparsity
-    ) -> list[LabelSet | LabelsetError]:
+    ) -> list[Answer | LabelsetError]:
         """Answer inputs as one batch; one that cannot be answered fails alone, its error in its place.
 
         Raises:
@@ -39,7 +41,8 @@ class Pipeline:
         answers = iter(
             await loop.run_in_executor(self._inference, model.predictor.infer, sound, [sparsity] * len(sound))
         )
-        return [array if isinstance(array, LabelsetError) else next(answers) for array in arrays]
+        outcomes = [array if isinstance(array, LabelsetError) else next(answers) for array in arrays]
+        return [_named(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
 
     def close(self) -> None:
         """Wait for what is running and let the threads go."""
@@ -51,8 +54,14 @@ def _to_array(model: ServedModel, item: Item) -> npt.NDArray[Any] | LabelsetErro
     if isinstance(item, LabelsetError):
         return item
     if not item or (isinstance(item, str) and not item.strip()):
-        return EmptyInput(f"{'a text' if isinstance(item, str) else 'a picture'} must not be empty")
+        return EmptyInput(f"{_NOUNS[model.kind]} must not be empty")
     try:
         return model.preprocess(item)
     except LabelsetError as error:
         return error
+
+
+def _named(item: Item, outcome: LabelSets | LabelsetError) -> Answer | LabelsetError:
+    if isinstance(item, LabelsetError):
+        return item
+    return outcome if isinstance(outcome, LabelsetError) else named(item, outcome)

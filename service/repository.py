@@ -13,7 +13,9 @@ from model.predictor import Predictor
 from model.repository import BundleFolder, bundle_folders
 from service.settings import Settings
 
-Kind = Literal["image", "text"]
+Kind = Literal["image", "audio", "text"]
+# What one request holds; words are a text that its caller has split.
+InputKind = Kind | Literal["words"]
 
 logger = logging.getLogger("labelset.service")
 
@@ -60,7 +62,12 @@ class ServedModel:
     @property
     def kind(self) -> Kind:
         """The kind of input that it takes."""
-        return self.manifest.preprocessing.kind
+        kind = self.manifest.preprocessing.kind
+        return "text" if kind == "words" else kind
+
+    def takes(self, kind: InputKind) -> bool:
+        """Whether it can answer inputs of a kind; words are for token classifiers alone."""
+        return self.predictor.labels_words if kind == "words" else kind == self.kind
 
 
 class Repository:
@@ -121,7 +128,7 @@ class Repository:
             )
         return versions[version]
 
-    def choose(self, kind: Kind, name: str | None, version: str | None) -> ServedModel:
+    def choose(self, kind: InputKind, name: str | None, version: str | None) -> ServedModel:
         """The model for inputs of a kind: the one that is named, or else the only one that takes them.
 
         Raises:
@@ -131,7 +138,7 @@ class Repository:
             WrongInputKind: the named model, or all of them, take another kind.
         """
         if name is None:
-            takers = [model.name for model in self if model.kind == kind]
+            takers = [model.name for model in self if model.takes(kind)]
             if not takers:
                 raise preprocess.WrongInputKind(f"none of the models served here takes {kind} inputs", kind=kind)
             if len(takers) > 1:
@@ -140,7 +147,7 @@ class Repository:
                 )
             name = takers[0]
         model = self.get(name, version)
-        if model.kind != kind:
+        if not model.takes(kind):
             raise preprocess.WrongInputKind(
                 f"the model {model.name} takes {model.kind} inputs, got {kind}", model=model.name, kind=kind
             )

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from model.manifest import ImagePreprocessing, Provenance, SparsityPolicy, TextPreprocessing
+from model.manifest import Preprocessing, Provenance, SparsityPolicy, Task
 from service.repository import Kind
 
 
@@ -28,18 +28,24 @@ class PredictOptions(BaseModel):
 
 
 class PredictJson(PredictOptions):
-    """A JSON body of `/predict`: exactly one of `text`, `texts`, `image` and `images`, and any of the options."""
+    """A JSON body of `/predict`: exactly one of the inputs, and any of the options."""
 
     text: str | None = Field(None, description="One text.")
     texts: list[str] | None = Field(None, description="Several texts.")
+    words: list[str] | list[list[str]] | None = Field(
+        None, description="The words of one text, or of several, for a model that labels words."
+    )
     image: str | None = Field(None, description="One encoded picture (JPEG, PNG, …) in base64.")
     images: list[str] | None = Field(None, description="Several encoded pictures in base64.")
+    audio: str | None = Field(None, description="One encoded recording (WAV, FLAC, …) in base64.")
+    audios: list[str] | None = Field(None, description="Several encoded recordings in base64.")
 
     @model_validator(mode="after")
     def _holds_one_kind_of_input(self) -> "PredictJson":
-        given = [name for name in ("text", "texts", "image", "images") if getattr(self, name) is not None]
+        names = [name for name in PredictJson.model_fields if name not in PredictOptions.model_fields]
+        given = [name for name in names if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"a body must hold exactly one of text, texts, image and images, got {given or 'none'}")
+            raise ValueError(f"a body must hold exactly one of {', '.join(names)}, got {given or 'none'}")
         return self
 
 
@@ -57,6 +63,25 @@ class Prediction(BaseModel):
     labels: list[Label] = Field(description="The label set, the most probable label first; may be empty.")
     label_count: int
     sparsity_rate: float = Field(description="Fraction of zeros that the answer was computed for.")
+
+
+class LabelledWord(BaseModel):
+    """A word and its labels."""
+
+    text: str
+    start: int | None = Field(description="Where in the text it begins, in characters; null for words that were sent.")
+    end: int | None = Field(description="Where it ends: the first character after it.")
+    labels: list[Label] = Field(description="The most probable first; empty for a word that the model has not read.")
+
+
+class WordPrediction(BaseModel):
+    """The labels of the words of one text, from a model that labels words."""
+
+    index: int = Field(description="Position of the input in the request.")
+    words: list[LabelledWord] = Field(description="Every word of the text, in order.")
+    truncated: bool = Field(
+        description="Whether the text is longer than the model reads: then the words at its end have no labels."
+    )
 
 
 class ErrorBody(BaseModel):
@@ -91,7 +116,7 @@ class PredictAnswer(BaseModel):
     """One prediction for each input, in the order of the request."""
 
     model: ModelVersion
-    predictions: list[Prediction | FailedPrediction]
+    predictions: list[Prediction | WordPrediction | FailedPrediction]
 
 
 class SoftmaxImplementation(BaseModel):
@@ -113,6 +138,7 @@ class ModelSummary(BaseModel):
     version: str
     versions: list[str] = Field(description="All versions served, the newest (the default) first.")
     kind: Kind
+    task: Task = Field(description="Whether it gives each input a label set, or one label, or each word one.")
     class_count: int
     metrics: dict[str, float] = Field(description="Measured on the test split on the day of export.")
     r_softmax: SoftmaxImplementation
@@ -129,7 +155,7 @@ class ModelDetail(ModelSummary):
 
     labels: list[str]
     sparsity: SparsityPolicy
-    preprocessing: ImagePreprocessing | TextPreprocessing
+    preprocessing: Preprocessing
     provenance: Provenance
     card: str = Field(description="The model card, Markdown.")
     digest: str = Field(description="sha256 of the bundle's bundle.json, which names those of all other files.")
@@ -137,7 +163,7 @@ class ModelDetail(ModelSummary):
 
 
 class Examples(BaseModel):
-    """A few real inputs that came with the model: texts, or encoded pictures in base64."""
+    """A few real inputs that came with the model: texts, or encoded pictures or recordings in base64."""
 
     kind: Kind
     inputs: list[str]

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     decode_threads: int = Field(default=os.cpu_count() or 1, ge=1, description="inputs decoded at the same time")
     max_image_bytes: int = Field(default=DEFAULT_LIMITS.max_image_bytes, ge=1)
     max_image_pixels: int = Field(default=DEFAULT_LIMITS.max_image_pixels, ge=1)
+    max_audio_bytes: int = Field(default=DEFAULT_LIMITS.max_audio_bytes, ge=1)
     max_text_chars: int = Field(default=DEFAULT_LIMITS.max_text_chars, ge=1)
     max_batch_size: int = Field(default=32, ge=1, description="inputs of one request")
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="bytes of one request")
@@ -56,14 +57,15 @@ class Settings(BaseSettings):
             raise InvalidSettings(f"{name}: {message}, got {first['input']!r}" if first["loc"] else message) from None
 
     @model_validator(mode="after")
-    def _a_body_holds_an_image(self) -> "Settings":
-        # An image in JSON is base64: four bytes for three.
-        needed = self.max_image_bytes * 4 // 3 + 1024
-        if self.max_body_bytes < needed:
-            raise ValueError(
-                f"LABELSET_MAX_BODY_BYTES must be at least {needed}, so that an image of LABELSET_MAX_IMAGE_BYTES "
-                f"{self.max_image_bytes} fits in as base64, got {self.max_body_bytes}"
-            )
+    def _a_body_holds_a_file(self) -> "Settings":
+        # A file in JSON is base64: four bytes for three.
+        for what, limit in (("an image", "max_image_bytes"), ("a recording", "max_audio_bytes")):
+            needed = getattr(self, limit) * 4 // 3 + 1024
+            if self.max_body_bytes < needed:
+                raise ValueError(
+                    f"LABELSET_MAX_BODY_BYTES must be at least {needed}, so that {what} of {_PREFIX}{limit.upper()} "
+                    f"{getattr(self, limit)} fits in as base64, got {self.max_body_bytes}"
+                )
         return self
 
     @property
@@ -72,6 +74,7 @@ class Settings(BaseSettings):
         return Limits(
             max_image_bytes=self.max_image_bytes,
             max_image_pixels=self.max_image_pixels,
+            max_audio_bytes=self.max_audio_bytes,
             max_text_chars=self.max_text_chars,
         )
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from model.bundle import CARD
-from model.golden import GoldenText
+from model.golden import GoldenInput, GoldenText, GoldenWords
 from service.repository import Repository, ServedModel
 from service.routes.state import ServingState
 from service.schemas import ErrorAnswer, Examples, ModelDetail, ModelList, ModelSummary, SoftmaxImplementation
@@ -46,10 +46,13 @@ async def describe_model(serving: ServingState, name: str, version: str | None =
 async def list_examples(serving: ServingState, name: str, version: str | None = None) -> Examples:
     """The model's golden examples, which it answered before it was served."""
     model = serving.repository.get(name, version)
-    inputs = [example.input for example in model.golden_examples]
-    return Examples(
-        kind=model.kind, inputs=[given.text if isinstance(given, GoldenText) else given.base64 for given in inputs]
-    )
+    return Examples(kind=model.kind, inputs=[_shown(example.input) for example in model.golden_examples])
+
+
+def _shown(given: GoldenInput) -> str:
+    if isinstance(given, GoldenText):
+        return given.text
+    return " ".join(given.words) if isinstance(given, GoldenWords) else given.base64
 
 
 def _summary(repository: Repository, model: ServedModel) -> ModelSummary:
@@ -58,6 +61,7 @@ def _summary(repository: Repository, model: ServedModel) -> ModelSummary:
         version=model.version,
         versions=repository.versions(model.name),
         kind=model.kind,
+        task=model.manifest.task,
         class_count=len(model.manifest.labels),
         metrics=model.manifest.metrics,
         r_softmax=SoftmaxImplementation.model_validate(model.predictor.session.r_softmax),

@@ -11,7 +11,7 @@ _WEB = Path(__file__).resolve().parents[1] / "web"
 # Everything the page needs is its own: a script or a style from anywhere else is somebody's attack.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     # Asked again each time (and answered 304), so that an upgrade never meets the old script.

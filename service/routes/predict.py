@@ -6,23 +6,40 @@ from fastapi import APIRouter, Query, Request
 
 from model.errors import LabelsetError
 from model.labels import LabelSet
+from model.predictor import Answer
 from model.session import Sparsity
+from model.words import WordLabels
 from service.errors import error_body
 from service.intake import read_inputs
 from service.routes.predict_docs import PREDICT_BODY, PREDICT_RESPONSES
 from service.routes.state import ServingState
-from service.schemas import ErrorBody, FailedPrediction, Label, ModelVersion, PredictAnswer, Prediction, PredictOptions
+from service.schemas import (
+    ErrorBody,
+    FailedPrediction,
+    Label,
+    LabelledWord,
+    ModelVersion,
+    PredictAnswer,
+    Prediction,
+    PredictOptions,
+    WordPrediction,
+)
 
 router = APIRouter(tags=["predict"])
 
 
 @router.post(
-    "/predict", summary="Label sets of images or texts", responses=PREDICT_RESPONSES, openapi_extra=PREDICT_BODY
+    "/predict",
+    summary="Label sets of images, recordings or texts",
+    responses=PREDICT_RESPONSES,
+    openapi_extra=PREDICT_BODY,
 )
 async def predict(
     request: Request, serving: ServingState, options: Annotated[PredictOptions, Query()]
 ) -> PredictAnswer:
     """Give each input its label set: the classes whose probability is not zero.
+
+    A model that labels words answers with the words of a text, each with its labels.
 
     Without `label_count` and `sparsity_rate` the model decides how many labels there are. Options may stand in the
     query, and in a JSON body too, which goes before the query.
@@ -42,12 +59,20 @@ async def predict(
     )
 
 
-def _prediction(index: int, answer: LabelSet | LabelsetError) -> Prediction | FailedPrediction:
+def _prediction(index: int, answer: Answer | LabelsetError) -> Prediction | WordPrediction | FailedPrediction:
     if isinstance(answer, LabelsetError):
         return FailedPrediction(index=index, error=ErrorBody(**error_body(answer)))
+    if isinstance(answer, WordLabels):
+        words = [LabelledWord(**word._asdict(), labels=_labels(label_set)) for word, label_set in answer.words]
+        return WordPrediction(index=index, words=words, truncated=answer.truncated)
     return Prediction(
         index=index,
-        labels=[Label(label=label, probability=probability) for label, probability in answer.labels],
+        labels=_labels(answer),
         label_count=answer.label_count,
         sparsity_rate=answer.sparsity_rate,
     )
+
+
+def _labels(label_set: LabelSet | None) -> list[Label]:
+    scored = label_set.labels if label_set else ()
+    return [Label(label=label, probability=probability) for label, probability in scored]

@@ -8,16 +8,20 @@ from service.schemas import ErrorAnswer, PredictJson
 _PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAGklEQVR42mP88OEDAwwYbJgDZzMx4ACDUwIAR8EEXHesinkAAAAASUVORK5CYII="
 )
+# A hundredth of a second of silence.
+_WAV = f"UklGRsQAAABXQVZFZm10IBAAAAABAAEAQB8AAIA+AAACABAAZGF0YaAA{'A' * 216}"
 _SENTENCE = "Adversaries may send spearphishing emails with a malicious attachment."
 
 _JSON_EXAMPLES = {
     "one text": {"text": _SENTENCE},
     "several texts, three labels each": {"texts": [_SENTENCE, "The malware deletes event logs."], "label_count": 3},
+    "the words of a text": {"words": ["The", "dog", "barks", "."], "model": "brown"},
     "one image": {"image": _PNG},
+    "one recording": {"audio": _WAV},
     "several images, by model and version": {"images": [_PNG, _PNG], "model": "image-demo", "version": "1"},
 }
 
-_IMAGE = {"schema": {"type": "string", "format": "binary"}}
+_FILE = {"schema": {"type": "string", "format": "binary"}}
 
 PREDICT_BODY: dict[str, Any] = {
     "requestBody": {
@@ -30,7 +34,7 @@ PREDICT_BODY: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "description": "Pictures in `files`, or texts in `text`, one or many.",
+                    "description": "Pictures or recordings in `files`, or texts in `text`, one or many, of one kind.",
                     "properties": {
                         "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
                         "text": {"type": "array", "items": {"type": "string"}},
@@ -38,8 +42,9 @@ PREDICT_BODY: dict[str, Any] = {
                 },
             },
             "text/plain": {"schema": {"type": "string"}, "example": _SENTENCE},
-            "image/*": _IMAGE,
-            "application/octet-stream": _IMAGE,
+            "image/*": _FILE,
+            "audio/*": _FILE,
+            "application/octet-stream": _FILE,
         },
     }
 }
@@ -56,6 +61,19 @@ _ANSWERS = {
                 ],
                 "label_count": 2,
                 "sparsity_rate": 0.857,
+            }
+        ],
+    },
+    "the words of a text": {
+        "model": {"name": "brown", "version": "1"},
+        "predictions": [
+            {
+                "index": 0,
+                "words": [
+                    {"text": "Dogs", "start": 0, "end": 4, "labels": [{"label": "NNS", "probability": 1.0}]},
+                    {"text": "bark", "start": 5, "end": 9, "labels": [{"label": "VB", "probability": 1.0}]},
+                ],
+                "truncated": False,
             }
         ],
     },
@@ -84,10 +102,10 @@ _ANSWERS = {
 _ERRORS = {
     400: "`invalid_json`, `invalid_body`, `model_ambiguous`",
     404: "`model_not_found`, `version_not_found`",
-    413: "`image_too_large`, `text_too_long`, `batch_too_large`, `body_too_large`",
+    413: "`image_too_large`, `recording_too_large`, `text_too_long`, `batch_too_large`, `body_too_large`",
     415: "`unsupported_media_type`",
-    422: "`not_an_image`, `image_corrupt`, `invalid_base64`, `invalid_text`, `empty_input`, `wrong_input_kind`, "
-    "`invalid_sparsity`, `invalid_request`",
+    422: "`not_an_image`, `image_corrupt`, `not_a_recording`, `recording_corrupt`, `invalid_base64`, `invalid_text`, "
+    "`empty_input`, `wrong_input_kind`, `invalid_sparsity`, `invalid_request`",
     500: "`invalid_model_output`, `internal_error`",
     503: "`not_ready`",
 }

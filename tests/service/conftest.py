@@ -13,6 +13,7 @@ from PIL import Image
 LIMITS = {
     "max_image_bytes": 300_000,
     "max_image_pixels": 4_000_000,
+    "max_audio_bytes": 300_000,
     "max_text_chars": 2_000,
     "max_batch_size": 8,
     "max_body_bytes": 1_000_000,

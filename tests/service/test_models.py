@@ -10,7 +10,16 @@ def test_the_list_has_each_model_with_its_kind_and_metrics(client):
     models = client.get("/models").json()["models"]
     assert sorted(model["kind"] for model in models) == ["image", "text"]
     for model in models:
-        assert model.keys() == {"name", "version", "versions", "kind", "class_count", "metrics", "r_softmax"}
+        assert model.keys() == {
+            "name",
+            "version",
+            "versions",
+            "kind",
+            "task",
+            "class_count",
+            "metrics",
+            "r_softmax",
+        }
         assert model["versions"] == [model["version"]] == ["1"]
 
 

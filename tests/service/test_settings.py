@@ -48,7 +48,11 @@ def test_an_unknown_argument_is_refused():
         Settings(color="red")
 
 
-def test_a_body_limit_under_the_image_limit_is_refused():
+@pytest.mark.parametrize(
+    ("limit", "other"), [("max_image_bytes", "max_audio_bytes"), ("max_audio_bytes", "max_image_bytes")]
+)
+def test_a_body_limit_under_that_of_a_file_is_refused(limit, other):
     with pytest.raises(LabelsetError, match="LABELSET_MAX_BODY_BYTES must be at least 2357"):
-        Settings(max_image_bytes=1000, max_body_bytes=2356)
-    assert Settings(max_image_bytes=1000, max_body_bytes=2357).limits.max_image_bytes == 1000
+        Settings(**{limit: 1000, other: 1}, max_body_bytes=2356)
+    limits = Settings(**{limit: 1000, other: 1}, max_body_bytes=2357).limits
+    assert getattr(limits, limit) == 1000
