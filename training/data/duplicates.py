@@ -28,6 +28,13 @@ def group_duplicates(examples: Sequence[Example]) -> list[Example]:
     ]
 
 
+def duplicate_key(example: Example) -> str:
+    """What an example shares with its duplicates, as `group_duplicates` sees them, found without the others."""
+    if example.file is None:
+        return text_key(text_of(example))
+    return hashlib.sha256(example.file.read_bytes()).hexdigest()
+
+
 def text_of(example: Example) -> str:
     """The text of an example: its own, or that which its words make."""
     return " ".join(example.words) if example.words is not None else example.text or ""

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from model.preprocess.audio_formats import AUDIO_ENDINGS
 from training.data.bad_rows import BadRows
 from training.data.dataset import DataError
-from training.data.row import AUDIO_ENDINGS, IMAGE_ENDINGS, SPLIT_NAMES, Row, file_example
+from training.data.row import IMAGE_ENDINGS, SPLIT_NAMES, Row, file_example
 from training.data.table import read_table
 
 # The first two are the names that Hugging Face's `imagefolder` reads.

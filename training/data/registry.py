@@ -1,7 +1,7 @@
 """What `labelset` knows by name (data sets, pre-trained weights), and the one way to load any data."""
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,27 +9,23 @@ from pathlib import Path
 from training.data.attack import load_attack
 from training.data.bad_rows import BadRows, OnBadRow
 from training.data.brown import load_brown
-from training.data.dataset import DataError, LabelledData, Modality, frequent_labels, keep_labels
+from training.data.dataset import DataError, Example, LabelledData, Modality, frequent_labels, keep_labels
 from training.data.debtags import load_debtags
-from training.data.fashion_mnist import load_fashion_mnist
-from training.data.knobs import bind_knobs
-from training.data.mosaics import load_mosaics
 from training.data.openclipart import load_openclipart
 from training.data.rotten_tomatoes import load_rotten_tomatoes
-from training.data.synthetic import load_synthetic
-from training.data.user_data import load_user_data, read_rows
+from training.data.sources import is_own_data, open_source
+from training.data.stored import StoredExamples
+from training.data.streaming import stream_user_data
+from training.data.user_data import load_user_data
 from training.data.weights import WEIGHTS
 from training.data.wordnet import load_wordnet
 
-DATA_SETS: dict[str, Callable[..., LabelledData]] = {
+DATA_SETS: dict[str, Callable[[int], LabelledData]] = {
     "attack": load_attack,
     "brown": load_brown,
     "debtags": load_debtags,
-    "fashion-mnist": load_fashion_mnist,
-    "fashion-mosaics": load_mosaics,
     "openclipart": load_openclipart,
     "rotten-tomatoes": load_rotten_tomatoes,
-    "synthetic": load_synthetic,
     "wordnet": load_wordnet,
 }
 
@@ -54,25 +50,27 @@ def load(
     min_label_count: int = 1,
     seed: int = 0,
     on_bad_row: OnBadRow = "error",
+    streaming: bool = False,
 ) -> LabelledData:
     """Load a data set by name (fetching it when the cache lacks it), or a user's own from a file or a folder.
 
     Args:
-        name_or_path: One of `DATA_SETS`, some with settings (`synthetic?classes=50&labels=5`), else a path.
+        name_or_path: One of `DATA_SETS`, else a path.
         images: For a table of images: the folder its paths are relative to, by default its own.
         min_label_count: Labels that fewer examples carry are taken away, with a warning; the examples stay.
         seed: Of the split, where the data has none.
         on_bad_row: Of a user's own: stop at a row that breaks a rule, or count it, say so and leave it out.
+        streaming: Of a user's own: keep the examples on disk, for what is larger than memory.
 
     Raises:
         UnknownName: no data set has that name, and nothing is at that path.
         DataError: the user's data breaks a rule.
     """
-    if _base_name(name_or_path) in DATA_SETS:
-        data = bind_knobs(name_or_path, DATA_SETS[_base_name(name_or_path)])(seed)
-        data = replace(data, name=name_or_path)
-    elif Path(name_or_path).exists():
-        data = load_user_data(Path(name_or_path), images=images, seed=seed, on_bad_row=on_bad_row)
+    if name_or_path in DATA_SETS:
+        data = DATA_SETS[name_or_path](seed)
+    elif is_own_data(name_or_path):
+        read = stream_user_data if streaming else load_user_data
+        data = read(name_or_path, images=images, seed=seed, on_bad_row=on_bad_row)
     else:
         raise UnknownName(name_or_path, DATA_SETS)
     return _without_rare_labels(data, min_label_count)
@@ -80,8 +78,8 @@ def load(
 
 def modality_of(name_or_path: str, images: Path | None = None) -> Modality:
     """What a data set holds, of a user's own as its first good row says; arguments and errors are those of `load`."""
-    if name_or_path not in DATA_SETS and Path(name_or_path).exists():
-        first = next(read_rows(Path(name_or_path), images, BadRows("skip")), None)
+    if name_or_path not in DATA_SETS and is_own_data(name_or_path):
+        first = next(open_source(name_or_path, images, BadRows("skip")).rows, None)
         if first is not None:
             return first.example.modality
     return load(name_or_path, images=images).modality
@@ -96,7 +94,7 @@ def fetch_by_name(name: str) -> str:
     Raises:
         UnknownName: nothing can be fetched by that name.
     """
-    if _base_name(name) in DATA_SETS:
+    if name in DATA_SETS:
         data = load(name)
         sizes = f"{len(data.train)} train, {len(data.validation)} validation, {len(data.test)} test examples"
         return f"{name}: {sizes}, {len(data.labels)} labels"
@@ -105,21 +103,22 @@ def fetch_by_name(name: str) -> str:
     raise UnknownName(name, FETCHABLE)
 
 
-def _base_name(name: str) -> str:
-    """The name of a data set without its settings."""
-    return name.partition("?")[0]
-
-
 def _without_rare_labels(data: LabelledData, min_count: int) -> LabelledData:
-    labels = frequent_labels(list(data), min_count)
+    labels = data.labels if min_count == 1 else frequent_labels(data, min_count)
     rare = sorted(set(data.labels) - set(labels))
     if not rare:
         return data
     _log.warning("dropped %d labels that fewer than %d examples carry: %s", len(rare), min_count, ", ".join(rare))
-    return replace(
-        data,
-        labels=labels,
-        train=keep_labels(data.train, labels),
-        validation=keep_labels(data.validation, labels),
-        test=keep_labels(data.test, labels),
-    )
+    sides = {side: _keep_labels(getattr(data, side), labels) for side in ("train", "validation", "test")}
+    if data.task == "multi_class":
+        # An example with none of the classes would be a question without an answer.
+        if isinstance(data.train, StoredExamples):
+            raise DataError(f"min_label_count must be 1 for streamed data with one label a row, got {min_count}")
+        sides = {side: [example for example in examples if example.labels] for side, examples in sides.items()}
+        dropped = sum(1 for _ in data) - sum(map(len, sides.values()))
+        _log.warning("dropped %d examples with them, because each example has one label", dropped)
+    return replace(data, labels=labels, **sides)
+
+
+def _keep_labels(examples: Sequence[Example], labels: Collection[str]) -> Sequence[Example]:
+    return examples.keep_labels(labels) if isinstance(examples, StoredExamples) else keep_labels(examples, labels)

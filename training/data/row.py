@@ -9,13 +9,13 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from model.preprocess.audio_formats import AUDIO_ENDINGS
 from training.data.bad_rows import Place
 from training.data.dataset import Example, Task
 
 FILE_FIELDS = ("image", "audio", "path", "file_name")
 INPUT_FIELDS = ("text", "words", *FILE_FIELDS)
 IMAGE_ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-AUDIO_ENDINGS = frozenset({".flac", ".mp3", ".ogg", ".wav"})
 SPLIT_NAMES = {
     "train": "train",
     "validation": "validation",
