@@ -11,16 +11,18 @@ import onnxruntime as ort
 
 from model import golden
 from model.bundle import GOLDEN, GRAPH, Bundle
+from model.drawing import document, draw
 from model.errors import LabelsetError
-from model.labels import LabelSet, ScoredLabel
-from model.manifest import ImagePreprocessing, Preprocessing, SparsityPolicy, TensorSpec
-from model.predictor import InvalidModelOutput, Predictor
+from model.manifest import AudioPreprocessing, ImagePreprocessing, Preprocessing, SparsityPolicy, TensorSpec
+from model.predictor import Answer, InvalidModelOutput, Predictor
 from model.preprocess import InputError, InvalidText
+from model.preprocess.audio_formats import AUDIO_ENDINGS
 from model.repository import EMBEDDED_BUNDLES, bundle_folders
 from model.session import Device, Sparsity
 from model.sparse_softmax import native
 
-_BAR_WIDTH = 30
+# What a caller gives to each kind of preprocessing.
+_TAKES = {"image": "image", "audio": "audio", "text": "text", "words": "text"}
 
 _folder = click.Path(exists=True, file_okay=False, path_type=Path)
 _device_option = click.option(
@@ -43,7 +45,7 @@ class ModelNotFound(LabelsetError):
 class _Answer(NamedTuple):
     source: str
     model: str
-    outcome: LabelSet | LabelsetError
+    outcome: Answer | LabelsetError
 
 
 @click.command()
@@ -68,7 +70,8 @@ def predict(
     """Print the label sets of FILES and texts.
 
     Without --bundle or --model the embedded demo bundles answer: the text model --text and the files named *.txt, the
-    image model all other files. An input that cannot be read or answered fails alone; the exit code is then 1.
+    image model all other files. Recordings need a bundle of your own. An input that cannot be read or answered fails
+    alone; the exit code is then 1.
     """
     if not files and not texts:
         raise click.UsageError("nothing to label: name FILES or give --text.")
@@ -127,17 +130,6 @@ def inspect(folder: Path, as_json: bool) -> None:
         click.echo(click.wrap_text(text, width=100, initial_indent=f"{title:<12}", subsequent_indent=" " * 12))
 
 
-def draw_labels(labels: Sequence[ScoredLabel]) -> str:
-    """A label set as lines for a terminal: name, probability and a bar."""
-    if not labels:
-        return "    (no label)"
-    width = max(len(label) for label, _ in labels)
-    return "\n".join(
-        f"    {label:<{width}}  {probability:.3f}  {'█' * max(1, round(probability * _BAR_WIDTH))}"
-        for label, probability in labels
-    )
-
-
 def _embedded_bundles(name: str | None) -> list[Bundle]:
     newest = {folder.name: folder.path for folder in reversed(bundle_folders(EMBEDDED_BUNDLES))}
     if name is None:
@@ -155,7 +147,7 @@ def _answers(
         bundle = _bundle_for(item, bundles)
         if bundle.path not in predictors:
             predictors[bundle.path] = Predictor(bundle, device)
-        outcome: LabelSet | LabelsetError
+        outcome: Answer | LabelsetError
         try:
             [outcome] = predictors[bundle.path].predict([_read(item, bundle)], sparsity)
         except (InputError, InvalidModelOutput) as error:
@@ -166,11 +158,17 @@ def _answers(
 def _bundle_for(item: Path | str, bundles: Sequence[Bundle]) -> Bundle:
     if len(bundles) == 1:
         return bundles[0]
-    kind = "text" if isinstance(item, str) or item.suffix == ".txt" else "image"
+    kind = _kind(item)
     for bundle in bundles:
-        if bundle.manifest.preprocessing.kind == kind:
+        if _TAKES[bundle.manifest.preprocessing.kind] == kind:
             return bundle
     raise ModelNotFound(f"none of the embedded bundles takes {kind} inputs, as {str(item)!r} is", kind=kind)
+
+
+def _kind(item: Path | str) -> str:
+    if isinstance(item, str) or item.suffix == ".txt":
+        return "text"
+    return "audio" if item.suffix.lower() in AUDIO_ENDINGS else "image"
 
 
 def _read(item: Path | str, bundle: Bundle) -> bytes | str:
@@ -178,7 +176,7 @@ def _read(item: Path | str, bundle: Bundle) -> bytes | str:
         return item
     try:
         content = item.read_bytes()
-        return content.decode() if bundle.manifest.preprocessing.kind == "text" else content
+        return content.decode() if _TAKES[bundle.manifest.preprocessing.kind] == "text" else content
     except OSError as error:
         raise UnreadableFile(f"the file cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -190,19 +188,14 @@ def _document(answer: _Answer) -> dict[str, Any]:
     if isinstance(answer.outcome, LabelsetError):
         error = answer.outcome
         return {**head, "error": {"code": error.code, "message": error.message, "detail": error.detail}}
-    return {
-        **head,
-        "labels": [scored._asdict() for scored in answer.outcome.labels],
-        "label_count": answer.outcome.label_count,
-        "sparsity_rate": answer.outcome.sparsity_rate,
-    }
+    return {**head, **document(answer.outcome)}
 
 
 def _print(answer: _Answer) -> None:
     if isinstance(answer.outcome, LabelsetError):
         click.echo(f"error: {answer.source}: {answer.outcome.message} [{answer.outcome.code}]", err=True)
     else:
-        click.echo(f"{answer.source}  ({answer.model})\n{draw_labels(answer.outcome.labels)}")
+        click.echo(f"{answer.source}  ({answer.model})\n{draw(answer.outcome)}")
 
 
 def _sizes(bundle: Bundle) -> dict[str, int]:
@@ -232,6 +225,8 @@ def _describe_preprocessing(preprocessing: Preprocessing) -> str:
         decode = ", JPEG decoded at reduced scale" if preprocessing.jpeg_scaled_decode else ""
         size = f"{preprocessing.width}x{preprocessing.height}"
         return f"image, {preprocessing.resize} to {size}, {preprocessing.interpolation}{decode}"
+    if isinstance(preprocessing, AudioPreprocessing):
+        return f"audio, the first {preprocessing.seconds:g} seconds at {preprocessing.sample_rate} Hz, one channel"
     return f"text, at most {preprocessing.max_length} tokens of {preprocessing.tokenizer}"
 
 

@@ -46,6 +46,9 @@ class GoldenWords(Frozen):
     words: tuple[str, ...]
 
 
+GoldenInput = GoldenText | GoldenWords | GoldenImage | GoldenAudio
+
+
 class GoldenLabel(Frozen):
     """One expected label."""
 
@@ -60,7 +63,7 @@ class GoldenExample(Frozen):
         word_labels: Of a token classifier: the label set of each word, None where the model does not read it.
     """
 
-    input: Annotated[GoldenText | GoldenWords | GoldenImage | GoldenAudio, Field(discriminator="kind")]
+    input: Annotated[GoldenInput, Field(discriminator="kind")]
     labels: tuple[GoldenLabel, ...] = ()
     word_labels: tuple[tuple[GoldenLabel, ...] | None, ...] | None = None
 
@@ -89,7 +92,7 @@ def _labels(answer: LabelSet) -> tuple[GoldenLabel, ...]:
     return tuple(GoldenLabel(label=label, probability=probability) for label, probability in answer.labels)
 
 
-def _input(item: Item) -> GoldenText | GoldenWords | GoldenImage | GoldenAudio:
+def _input(item: Item) -> GoldenInput:
     if isinstance(item, str):
         return GoldenText(text=item)
     if isinstance(item, tuple):

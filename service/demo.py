@@ -10,7 +10,7 @@ import urllib.request
 import click
 
 from model.bundle import GOLDEN
-from model.cli import draw_labels
+from model.drawing import draw_labels
 from model.errors import LabelsetError
 from model.golden import GoldenExample
 from model.labels import ScoredLabel
@@ -100,8 +100,9 @@ def _ask(url: str, folder: BundleFolder) -> bool:
 
 def _request(url: str, example: GoldenExample) -> urllib.request.Request:
     item = example.item
-    if isinstance(item, str):
-        return urllib.request.Request(url, json.dumps({"text": item}).encode(), {"Content-Type": "application/json"})
+    if not isinstance(item, bytes):
+        field = "text" if isinstance(item, str) else "words"
+        return urllib.request.Request(url, json.dumps({field: item}).encode(), {"Content-Type": "application/json"})
     head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="example"\r\n\r\n'
     body = head.encode() + item + f"\r\n--{_BOUNDARY}--\r\n".encode()
     return urllib.request.Request(url, body, {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"})

@@ -66,9 +66,7 @@ class TextBackbone(Backbone):
 
     input_name = "token_ids"
 
-    def __init__(
-        self, network: BertModel, pooling: Pooling = "mean", attention_rate: float | None = None
-    ) -> None:
+    def __init__(self, network: BertModel, pooling: Pooling = "mean", attention_rate: float | None = None) -> None:
         """Take a network, with r-softmax of `attention_rate` in its self-attention where there is one."""
         super().__init__()
         self.network = network

@@ -34,7 +34,8 @@ class HeadOutput(NamedTuple):
 
     def of_rows(self, chosen: Tensor) -> "HeadOutput":
         """The rows where a mask over the leading axes is true: of tokens `[B, T, C]`, the words `[W, C]`."""
-        return HeadOutput(*(None if tensor is None else tensor[chosen] for tensor in self))
+        t_B = None if self.t_B is None else self.t_B[chosen]
+        return HeadOutput(self.logits_BC[chosen], self.count_logits_BK[chosen], t_B)
 
 
 class Answer(NamedTuple):
@@ -85,7 +86,7 @@ class LabelSetHead(nn.Module):
         return (*counted, "positive_logits", *learned)
 
     def forward(self, feature_BF: Tensor) -> HeadOutput:
-        """Feature `[B, F]` -> logits, count logits and t; of the tokens of texts `[B, T, F]`, all with one axis more."""
+        """Feature `[B, F]` -> logits, count logits and t; of texts' tokens `[B, T, F]`, all with one axis more."""
         feature_BF = self.dropout(feature_BF)
         return HeadOutput(
             self.logits(feature_BF),

@@ -36,6 +36,10 @@ export function showNothing() {
 }
 
 export function showAnswer(answer, model, milliseconds) {
+  if (answer.predictions[0].words) {
+    showWords(answer, milliseconds);
+    return;
+  }
   reset(false);
   const { labels, label_count: count, sparsity_rate: rate } = answer.predictions[0];
   showBars(labels);
@@ -55,6 +59,36 @@ export function showAnswer(answer, model, milliseconds) {
     `${counted(count, "label")}: ${labels.map(({ label, probability }) => `${label} ${percent(probability)}`).join(", ")}`;
 }
 
+function showWords(answer, milliseconds) {
+  reset();
+  const { words, truncated } = answer.predictions[0];
+  element("words").replaceChildren(...words.map(newWord));
+  element("zeros").hidden = !truncated;
+  element("zeros").textContent = "The text is longer than the model reads: the words at its end have no labels.";
+  element("facts").textContent = [
+    counted(words.length, "word"),
+    `${answer.model.name} version ${answer.model.version}`,
+    `${milliseconds.toFixed(0)} ms`,
+  ].join("  ·  ");
+  element("spoken").textContent =
+    words.map(({ text, labels }) => `${text} ${labels.map(({ label }) => label).join(" or ")}`).join(", ");
+}
+
+function newWord({ text, labels }) {
+  const item = document.createElement("li");
+  item.classList.toggle("unread", labels.length === 0);
+  item.title = labels.map(({ label, probability }) => `${label} ${percent(probability)}`).join(", ");
+  const [word, tag] = ["word", "tag"].map((className) => {
+    const part = document.createElement("span");
+    part.className = className;
+    return part;
+  });
+  word.textContent = text;
+  tag.textContent = labels.map(({ label }) => label).join(" ") || "–";
+  item.append(word, tag);
+  return item;
+}
+
 export function showFailure({ code, message }) {
   reset();
   const [title, detail] = element("failure").children;
@@ -65,6 +99,7 @@ export function showFailure({ code, message }) {
 
 function reset(clearBars = true) {
   if (clearBars) element("labels").replaceChildren();
+  element("words").replaceChildren();
   for (const id of ["nothing", "zeros", "failure"]) element(id).hidden = true;
   for (const id of ["facts", "spoken"]) element(id).textContent = "";
 }

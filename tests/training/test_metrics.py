@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
-from training.metrics import best_threshold, example_f1, label_set_metrics, mean_average_precision
+from training.metrics import best_threshold, class_metrics, example_f1, label_set_metrics, mean_average_precision
 
 PREDICTED = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 0], [0, 0, 0]], bool)
 TARGET = np.array([[1, 0, 0], [0, 0, 0], [1, 0, 0], [0, 1, 0]], bool)
@@ -61,3 +61,28 @@ def test_the_best_threshold_is_at_least_as_good_as_a_half(seed):
     scores = target * 0.3 + 0.7 * generator.random((30, 4))
     tuned = example_f1(scores > best_threshold(scores, target), target)
     assert tuned >= example_f1(scores > np.quantile(scores, 0.5), target)
+
+
+def test_class_metrics_are_those_computed_by_hand():
+    scores = np.array([[9.0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], [0, 9, 8, 7, 6, 5], [1, 1, 0, 0, 0, 0]])
+    target = np.eye(6, dtype=bool)[[0, 0, 2, 0]]
+    predicted = np.eye(6, dtype=bool)[[0, 5, 1, 1]]
+    predicted[2, 2] = True  # a label set of two, one of them right
+    assert class_metrics(predicted, scores, target) == pytest.approx(
+        {
+            "accuracy": 1 / 4,  # the last row's tie is not right
+            "top_5_accuracy": 3 / 4,  # the second row's class is the worst of six
+            "example_f1": (1 + 0 + 2 / 3 + 0) / 4,
+            "macro_f1": (2 / 4 + 2 / 2) / 6,
+        }
+    )
+
+
+def test_with_one_label_each_the_example_f1_is_the_accuracy():
+    chance = np.random.default_rng(0)
+    scores, target = chance.random((50, 4)), np.eye(4, dtype=bool)[chance.integers(0, 4, 50)]
+    predicted = scores == scores.max(axis=1, keepdims=True)
+    metrics = class_metrics(predicted, scores, target)
+    assert metrics["example_f1"] == metrics["accuracy"] == (predicted & target).any(axis=1).mean()
+    assert metrics["macro_f1"] == pytest.approx(f1_score(target.argmax(1), predicted.argmax(1), average="macro"))
+    assert "top_5_accuracy" not in metrics
