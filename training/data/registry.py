@@ -11,21 +11,28 @@ from training.data.bad_rows import BadRows, OnBadRow
 from training.data.brown import load_brown
 from training.data.dataset import DataError, Example, LabelledData, Modality, frequent_labels, keep_labels
 from training.data.debtags import load_debtags
+from training.data.fashion_mnist import load_fashion_mnist
+from training.data.knobs import bind_knobs
+from training.data.mosaics import load_mosaics
 from training.data.openclipart import load_openclipart
 from training.data.rotten_tomatoes import load_rotten_tomatoes
 from training.data.sources import is_own_data, open_source
 from training.data.stored import StoredExamples
 from training.data.streaming import stream_user_data
+from training.data.synthetic import load_synthetic
 from training.data.user_data import load_user_data
 from training.data.weights import WEIGHTS
 from training.data.wordnet import load_wordnet
 
-DATA_SETS: dict[str, Callable[[int], LabelledData]] = {
+DATA_SETS: dict[str, Callable[..., LabelledData]] = {
     "attack": load_attack,
     "brown": load_brown,
     "debtags": load_debtags,
+    "fashion-mnist": load_fashion_mnist,
+    "fashion-mosaics": load_mosaics,
     "openclipart": load_openclipart,
     "rotten-tomatoes": load_rotten_tomatoes,
+    "synthetic": load_synthetic,
     "wordnet": load_wordnet,
 }
 
@@ -55,7 +62,7 @@ def load(
     """Load a data set by name (fetching it when the cache lacks it), or a user's own from a file or a folder.
 
     Args:
-        name_or_path: One of `DATA_SETS`, else a path.
+        name_or_path: One of `DATA_SETS`, some with settings (`synthetic?classes=50&labels=5`), else a path.
         images: For a table of images: the folder its paths are relative to, by default its own.
         min_label_count: Labels that fewer examples carry are taken away, with a warning; the examples stay.
         seed: Of the split, where the data has none.
@@ -66,8 +73,9 @@ def load(
         UnknownName: no data set has that name, and nothing is at that path.
         DataError: the user's data breaks a rule.
     """
-    if name_or_path in DATA_SETS:
-        data = DATA_SETS[name_or_path](seed)
+    if _base_name(name_or_path) in DATA_SETS:
+        data = bind_knobs(name_or_path, DATA_SETS[_base_name(name_or_path)])(seed)
+        data = replace(data, name=name_or_path)
     elif is_own_data(name_or_path):
         read = stream_user_data if streaming else load_user_data
         data = read(name_or_path, images=images, seed=seed, on_bad_row=on_bad_row)
@@ -94,13 +102,18 @@ def fetch_by_name(name: str) -> str:
     Raises:
         UnknownName: nothing can be fetched by that name.
     """
-    if name in DATA_SETS:
+    if _base_name(name) in DATA_SETS:
         data = load(name)
         sizes = f"{len(data.train)} train, {len(data.validation)} validation, {len(data.test)} test examples"
         return f"{name}: {sizes}, {len(data.labels)} labels"
     if name in WEIGHTS:
         return f"{name}: {WEIGHTS[name]()}"
     raise UnknownName(name, FETCHABLE)
+
+
+def _base_name(name: str) -> str:
+    """The name of a data set without its settings."""
+    return name.partition("?")[0]
 
 
 def _without_rare_labels(data: LabelledData, min_count: int) -> LabelledData:

