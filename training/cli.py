@@ -2,12 +2,14 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from training.config import Recipe
 from training.overrides import named_recipe, override, recipe_names
+from training.tracking import TRACKERS, Tracker, check_tracker
 
 
 @click.command("train-and-export")
@@ -24,6 +26,7 @@ from training.overrides import named_recipe, override, recipe_names
 @click.option("--seed", type=int, help="Seed of everything that is drawn by chance.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a setting: optimizer.lr=3e-5.")
 @click.option("--restart", is_flag=True, help="Train anew where an earlier run of the same recipe could be resumed.")
+@click.option("--log-with", "tracker", type=click.Choice(TRACKERS), default="tensorboard", show_default=True)
 def train_and_export(
     recipes: tuple[str, ...],
     data: str | None,
@@ -36,6 +39,7 @@ def train_and_export(
     seed: int | None,
     settings: tuple[str, ...],
     restart: bool,
+    tracker: Tracker,
 ) -> None:
     """Train a classifier, export it as a bundle, verify the bundle.
 
@@ -49,25 +53,21 @@ def train_and_export(
     own = {"data.source": data, "data.images": images and str(images), "backbone.source": backbone, "name": name}
     # As JSON, so that a file or a name such as `2024` stays a string.
     overrides = [f"{key}={json.dumps(value)}" for key, value in {**own, "seed": seed}.items() if value is not None]
-    chosen = [_recipe(recipe_name, data, images, [*overrides, *settings]) for recipe_name in recipes or (None,)]
+    check_tracker(tracker)
+    chosen = [chosen_recipe(recipe_name, data, images, [*overrides, *settings]) for recipe_name in recipes or (None,)]
     # Here, because they import torch: `--help` and a wrong option must not wait for it.
-    from training.data.registry import load
+    from training.data.configured import load_configured
     from training.report import table
     from training.train_and_export import train_and_export as run
 
     finished = []
     for recipe in chosen:
-        labelled = load(
-            recipe.data.source,
-            images=recipe.data.images,
-            min_label_count=recipe.data.min_label_count,
-            seed=recipe.data.split_seed,
-        )
+        labelled = load_configured(recipe.data)
         click.echo(
             f"{recipe.name}: {len(labelled.train)} training, {len(labelled.validation)} validation and "
             f"{len(labelled.test)} test examples, {len(labelled.labels)} labels"
         )
-        finished.append(run(recipe, labelled, out or models / recipe.name / "1", runs, restart))
+        finished.append(run(recipe, labelled, out or models / recipe.name / "1", runs, restart, tracker))
         exported = finished[-1].exported
         click.echo(
             f"{recipe.name}: bundle {exported.bundle.path} verified: torch and onnxruntime agree on "
@@ -78,7 +78,8 @@ def train_and_export(
     click.echo("\n" + table(finished))
 
 
-def _recipe(name: str | None, data: str | None, images: Path | None, settings: list[str]) -> Recipe:
+def chosen_recipe(name: str | None, data: str | None, images: Path | None, settings: Sequence[str]) -> Recipe:
+    """The recipe of that name, or that for a user's own data, with settings applied."""
     if name is None:
         from training.data.registry import modality_of
 

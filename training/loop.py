@@ -32,10 +32,11 @@ from training.evaluate import answer, measure
 from training.metrics import METRIC_TITLES
 from training.objective import Objective
 from training.optimizer import build_optimizer, learning_rate_factor, set_learning_rate
+from training.record import LOG
 from training.stepping import Step, Stepper
+from training.tracking import Tracker, check_tracker, start_tracker
 
 BEST_WEIGHTS = "best.safetensors"
-LOG = "metrics.jsonl"
 # Of the metrics that a task has, those that the terminal shows after each validation.
 _SHOWN = ("example_f1", "mean_average_precision", "count_accuracy", "accuracy")
 
@@ -43,8 +44,9 @@ _SHOWN = ("example_f1", "mean_average_precision", "count_accuracy", "accuracy")
 class Run:
     """One training run, and the folder that holds all it writes."""
 
-    def __init__(self, recipe: Recipe, parts: Parts, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, parts: Parts, folder: Path, tracker: Tracker = "tensorboard") -> None:
         """Prepare a run; where `folder` holds a checkpoint of it, the run goes on from there."""
+        check_tracker(tracker)
         self.recipe = recipe
         self.folder = folder
         self.parts = parts
@@ -52,9 +54,11 @@ class Run:
         # Several runs of one process may differ in precision, which accelerate keeps for the whole process.
         AcceleratorState._reset_state()
         self.accelerator = Accelerator(
-            mixed_precision=mixed_precision(recipe.precision), log_with="tensorboard", project_dir=str(folder)
+            mixed_precision=mixed_precision(recipe.precision),
+            log_with=None if tracker == "none" else tracker,
+            project_dir=str(folder),
         )
-        self.accelerator.init_trackers("tensorboard")
+        start_tracker(self.accelerator, tracker, folder.name)
         set_seed(recipe.seed)
         self.classifier = parts.classifier
         objective = Objective(self.classifier, recipe.loss, parts.task)

@@ -16,6 +16,7 @@ from training.features import with_cached_features
 from training.loop import Run
 from training.record import read_history, write_recipe, write_result
 from training.report import Finished, write_report
+from training.tracking import Tracker
 
 
 class Trained(NamedTuple):
@@ -28,7 +29,9 @@ class Trained(NamedTuple):
     seen: Parts
 
 
-def train(recipe: Recipe, data: LabelledData, runs: Path, restart: bool = False) -> Trained:
+def train(
+    recipe: Recipe, data: LabelledData, runs: Path, restart: bool = False, tracker: Tracker = "tensorboard"
+) -> Trained:
     """Train a recipe on its data, or go on where an earlier run was cut off.
 
     Args:
@@ -36,6 +39,7 @@ def train(recipe: Recipe, data: LabelledData, runs: Path, restart: bool = False)
         data: The data that the recipe names, read.
         runs: The folder of all runs; this one's is named for recipe and data, so nothing else resumes it.
         restart: Forget what an earlier run of this very recipe left.
+        tracker: Where its figures are logged to besides its folder.
     """
     folder = run_folder(recipe, data, runs)
     if restart:
@@ -45,14 +49,21 @@ def train(recipe: Recipe, data: LabelledData, runs: Path, restart: bool = False)
     parts = build_parts(recipe, data)
     is_frozen = isinstance(recipe.backbone, PretrainedBackbone) and recipe.backbone.frozen
     seen = with_cached_features(recipe, parts, runs / "features") if is_frozen else parts
-    Run(recipe, seen, folder).train()
+    Run(recipe, seen, folder, tracker).train()
     return Trained(parts, seen)
 
 
-def train_and_export(recipe: Recipe, data: LabelledData, out: Path, runs: Path, restart: bool = False) -> Finished:
+def train_and_export(
+    recipe: Recipe,
+    data: LabelledData,
+    out: Path,
+    runs: Path,
+    restart: bool = False,
+    tracker: Tracker = "tensorboard",
+) -> Finished:
     """Train as `train` does and write the bundle to the folder `out`."""
     started = time.perf_counter()
-    exported = export_bundle(recipe, data, train(recipe, data, runs, restart).whole, out)
+    exported = export_bundle(recipe, data, train(recipe, data, runs, restart, tracker).whole, out)
     folder = run_folder(recipe, data, runs)
     result = write_result(folder, data, exported.metrics, exported.bundle.path)
     report = write_report(folder, recipe, data, exported.answers, read_history(folder), result)
