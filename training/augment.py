@@ -1,24 +1,49 @@
 """Random changes to training inputs that do not change what is in them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from training.config import AudioInput, ImageInput, Recipe
+from training.config import AudioInput, ConfigError, ImageInput, Recipe, TextInput
 
 # (a batch of inputs, the source of chance) -> the inputs to train on
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
-def augmentation(recipe: Recipe) -> Augmentation | None:
-    """What a recipe does to its training inputs; None where it leaves them alone."""
+# What a tokenizer calls the token that hides another, by preference: made for it, or at least known to hold no word.
+_HIDING_TOKENS = ("[MASK]", "<mask>", "[UNK]", "<unk>")
+
+
+def augmentation(recipe: Recipe, tokenizer_json: str = "") -> Augmentation | None:
+    """What a recipe does to its training inputs; None where it leaves them alone.
+
+    Args:
+        recipe: Whose input section says what to do.
+        tokenizer_json: Of a text model, the contents of its `tokenizer.json`.
+
+    Raises:
+        ConfigError: words are to be hidden, and the tokenizer has no token for it.
+    """
     if isinstance(recipe.input, ImageInput) and recipe.input.augment:
         return augment_images
     if isinstance(recipe.input, AudioInput) and recipe.input.augment:
         return augment_audio
+    if isinstance(recipe.input, TextInput) and recipe.input.word_dropout > 0:
+        return _word_dropout(Tokenizer.from_str(tokenizer_json), recipe.input.word_dropout)
     return None
+
+
+def _word_dropout(tokenizer: Tokenizer, rate: float) -> Augmentation:
+    special_ids = [token_id for token_id, token in tokenizer.get_added_tokens_decoder().items() if token.special]
+    ids = [tokenizer.token_to_id(token) for token in _HIDING_TOKENS]
+    replacement_id = next((token_id for token_id in ids if token_id is not None), None)
+    if replacement_id is None:
+        raise ConfigError(f"input.word_dropout needs a tokenizer with one of {', '.join(_HIDING_TOKENS)}, got none")
+    return partial(augment_tokens, rate=rate, replacement_id=replacement_id, special_ids=special_ids)
 
 
 def augment_images(
@@ -45,6 +70,23 @@ def augment_images(
     grid = functional.affine_grid(transform_B23, list(negative_B3HW.shape), align_corners=False)
     sampled_B3HW = functional.grid_sample(negative_B3HW, grid.to(pixels_BHW3.device), align_corners=False)
     return (255.0 - sampled_B3HW).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def augment_tokens(
+    token_ids_BT: Tensor, generator: torch.Generator, rate: float, replacement_id: int, special_ids: Collection[int]
+) -> Tensor:
+    """Hide a part of the tokens of each text, so that no single word is relied on.
+
+    Args:
+        token_ids_BT: int64.
+        generator: Source of chance, so that a resumed run draws what the unbroken one would have drawn.
+        rate: Chance of each token to be hidden, in [0, 1).
+        replacement_id: What stands in the place of a hidden token.
+        special_ids: Tokens that are never hidden: padding, beginning and end.
+    """
+    is_drawn_BT = (torch.rand(token_ids_BT.shape, generator=generator) < rate).to(token_ids_BT.device)
+    is_special_BT = torch.isin(token_ids_BT, torch.tensor(list(special_ids), device=token_ids_BT.device))
+    return token_ids_BT.masked_fill(is_drawn_BT & ~is_special_BT, replacement_id)
 
 
 def augment_audio(

@@ -112,7 +112,7 @@ def build_parts(recipe: Recipe, data: LabelledData) -> Parts:
         preprocessing,
         tokenizer_json,
         *(rows(split, data.labels, preprocessor) for split in (train, data.validation, data.test)),
-        augment=augmentation(recipe),
+        augment=augmentation(recipe, tokenizer_json),
         task=data.task,
     )
 

@@ -1,6 +1,10 @@
+import pytest
 import torch
+from tokenizers import Tokenizer, models
 
-from training.augment import augment_images
+from training.augment import augment_images, augment_tokens, augmentation
+from training.build import train_tokenizer
+from training.config import ConfigError, Recipe, TextInput
 
 
 def _generator(seed=0):
@@ -56,3 +60,49 @@ def test_the_input_is_left_as_it_is():
     before = pictures.clone()
     augment_images(pictures, _generator())
     assert torch.equal(pictures, before)
+
+
+PAD, CLS, SEP, HIDDEN = 0, 2, 3, 1
+
+
+def _texts():
+    """200 texts of 30 tokens between their special tokens, and padding behind."""
+    words = torch.randint(10, 500, (200, 30), generator=_generator(2))
+    column = torch.ones(200, 1, dtype=torch.int64)
+    return torch.cat([column * CLS, words, column * SEP, column * PAD, column * PAD], dim=1)
+
+
+def test_the_wanted_part_of_the_words_is_hidden_and_nothing_else_changes():
+    texts = _texts()
+    hidden = augment_tokens(texts, _generator(), 0.2, HIDDEN, [PAD, CLS, SEP, HIDDEN])
+    changed = hidden != texts
+    assert (hidden[changed] == HIDDEN).all()
+    assert not changed[:, [0, 31, 32, 33]].any()
+    # 6000 draws: three standard deviations are .0155.
+    assert abs(changed[:, 1:31].float().mean() - 0.2) < 0.0155
+    assert torch.equal(hidden, augment_tokens(texts, _generator(), 0.2, HIDDEN, [PAD, CLS, SEP, HIDDEN]))
+    assert not torch.equal(hidden, augment_tokens(texts, _generator(1), 0.2, HIDDEN, [PAD, CLS, SEP, HIDDEN]))
+
+
+def test_a_recipe_hides_words_by_the_token_that_its_tokenizer_has_for_it(text_recipe):
+    def recipe(word_dropout) -> Recipe:
+        return text_recipe.model_copy(update={"input": TextInput(word_dropout=word_dropout)})
+
+    tokenizer = train_tokenizer(["ab abc bcd"] * 3, 100)
+    token_ids = torch.tensor([[*tokenizer.encode("ab abc bcd").ids, tokenizer.token_to_id("[PAD]")]])
+    assert augmentation(recipe(0.0), tokenizer.to_str()) is None
+    augment = augmentation(recipe(0.99), tokenizer.to_str())
+    hidden = augment(token_ids, _generator())[0].tolist()
+    unknown = tokenizer.token_to_id("[UNK]")
+    assert (hidden[0], hidden[-2:]) == (token_ids[0, 0], token_ids[0, -2:].tolist())
+    assert set(hidden[1:-2]) == {unknown}
+    tokenizer.add_special_tokens(["[MASK]"])
+    masked = augmentation(recipe(0.99), tokenizer.to_str())(token_ids, _generator())[0].tolist()
+    assert set(masked[1:-2]) == {tokenizer.token_to_id("[MASK]")}
+
+
+def test_a_tokenizer_without_a_token_to_hide_words_by_is_refused(text_recipe):
+    recipe = text_recipe.model_copy(update={"input": TextInput(word_dropout=0.1)})
+    empty = Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).to_str()
+    with pytest.raises(ConfigError, match=r"word_dropout needs a tokenizer with one of \[MASK\]"):
+        augmentation(recipe, empty)
