@@ -6,9 +6,25 @@ const element = (id) => document.getElementById(id);
 const MOST_LABELS_ON_SLIDER = 10;
 const TYPING_DELAY_MS = 250;
 const SLIDER_DELAY_MS = 60;
-const EXAMPLES_SHOWN = { image: 5, text: 3 };
+const EXAMPLES_SHOWN = { image: 5, audio: 5, text: 3 };
+const FILE_KINDS = {
+  image: {
+    invitation: "Drop a picture, paste one, or choose a file",
+    formats: "JPEG, PNG, WebP, GIF, BMP or TIFF",
+    noModel: "none of the models served here takes pictures",
+    curlName: "photo.jpg",
+  },
+  audio: {
+    invitation: "Drop a recording, or choose a file",
+    formats: "WAV, FLAC, Ogg, MP3 or AIFF",
+    noModel: "none of the models served here takes recordings",
+    curlName: "clip.wav",
+  },
+};
 
-const state = { models: [], kind: "image", model: null, image: null, text: "", labelCount: 0, given: new Set() };
+const state = {
+  models: [], kind: "image", model: null, files: { image: null, audio: null }, text: "", labelCount: 0, given: new Set(),
+};
 let timer = 0;
 let running = null;
 
@@ -25,7 +41,7 @@ function requestOptions() {
     return { method: "POST", headers: { "content-type": "application/json" }, body: textBody() };
   }
   const form = new FormData();
-  form.append("files", state.image, state.image.name);
+  form.append("files", state.files[state.kind], state.files[state.kind].name);
   return { method: "POST", body: form };
 }
 
@@ -38,7 +54,7 @@ function curlCommand() {
   if (state.kind === "text") {
     return `curl -H 'content-type: application/json' \\\n     -d ${quoted(textBody())} \\\n     ${url}`;
   }
-  const name = state.image ? state.image.name : "photo.jpg";
+  const name = state.files[state.kind]?.name ?? FILE_KINDS[state.kind].curlName;
   // curl reads "," and ";" in a file's name as its own, unless the name stands in double quotes.
   const path = /[",;\\]/.test(name) ? `"${name.replaceAll(/["\\]/g, "\\$&")}"` : name;
   return `curl -F ${quoted(`files=@${path}`)} \\\n     ${url}`;
@@ -56,7 +72,7 @@ function inputChanged(delay = 0) {
 }
 
 async function predict() {
-  const given = state.kind === "image" ? state.image : state.text.trim();
+  const given = state.kind === "text" ? state.text.trim() : state.files[state.kind];
   if (!state.model || !given) {
     showPending(false);
     showNothing();
@@ -87,8 +103,9 @@ function chooseKind(kind) {
   if (candidates.length === 0) return;
   state.kind = kind;
   document.querySelector(`input[name="kind"][value="${kind}"]`).checked = true;
-  element("image-input").hidden = kind !== "image";
+  element("file-input").hidden = kind === "text";
   element("text-input").hidden = kind !== "text";
+  if (kind !== "text") showFile();
   element("model").replaceChildren(
     ...candidates.map((model) => new Option(`${model.name} · version ${model.version}`, model.name)),
   );
@@ -114,27 +131,44 @@ function countChanged() {
   inputChanged(SLIDER_DELAY_MS);
 }
 
-function chooseImage(file) {
+function chooseFile(file) {
   if (!file) return;
-  if (state.kind !== "image") chooseKind("image");
-  if (state.kind !== "image") {
-    showFailure({ code: "wrong_input_kind", message: "none of the models served here takes pictures" });
+  const kind = kindOf(file);
+  if (state.kind !== kind) chooseKind(kind);
+  if (state.kind !== kind) {
+    showFailure({ code: "wrong_input_kind", message: FILE_KINDS[kind].noModel });
     return;
   }
-  state.image = file;
-  state.given.add("image");
-  const preview = element("preview");
-  URL.revokeObjectURL(preview.src);
-  preview.src = URL.createObjectURL(file);
-  preview.alt = `Your picture ${file.name}`;
-  preview.hidden = false;
-  // A browser cannot show every format that the service reads.
-  preview.onerror = () => { preview.hidden = true; };
-  element("invitation").hidden = true;
-  element("file-name").textContent = file.name;
-  element("file-name").hidden = false;
+  state.files[kind] = file;
+  state.given.add(kind);
+  showFile();
   pressExample(null);
   inputChanged();
+}
+
+function kindOf(file) {
+  if (file.type.startsWith("audio/")) return "audio";
+  return state.kind === "audio" && !file.type.startsWith("image/") ? "audio" : "image";
+}
+
+function showFile() {
+  const { kind, files: { [kind]: file } } = state;
+  const [preview, player] = [element("preview"), element("player")];
+  const shown = kind === "image" ? preview : player;
+  for (const part of [preview, player]) {
+    URL.revokeObjectURL(part.src);
+    part.removeAttribute("src");
+    part.hidden = part !== shown || !file;
+  }
+  if (file) shown.src = URL.createObjectURL(file);
+  // A browser cannot show or play every format that the service reads.
+  shown.onerror = () => { shown.hidden = true; };
+  preview.alt = file ? `Your picture ${file.name}` : "";
+  element("invitation").hidden = Boolean(file);
+  element("invitation-title").textContent = FILE_KINDS[kind].invitation;
+  element("invitation-formats").textContent = FILE_KINDS[kind].formats;
+  element("file-name").textContent = file?.name ?? "";
+  element("file-name").hidden = !file;
 }
 
 function textChanged(delay = 0) {
@@ -156,7 +190,7 @@ async function loadExamples(model) {
   const inputs = response.ok ? (await response.json()).inputs : [];
   if (state.model !== model) return;
   element("examples-box").hidden = inputs.length === 0;
-  const button = model.kind === "image" ? pictureExample : sentenceExample;
+  const button = { image: pictureExample, audio: recordingExample, text: sentenceExample }[model.kind];
   const buttons = inputs.slice(0, EXAMPLES_SHOWN[model.kind]).map(button);
   element("examples").replaceChildren(...buttons);
   // A first answer to look at, but never over what a visitor gave while the examples were on their way.
@@ -175,15 +209,26 @@ function exampleButton(className, choose) {
   return button;
 }
 
+const bytesOf = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+
 function pictureExample(base64, index) {
-  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const bytes = bytesOf(base64);
   const isPng = bytes[0] === 0x89;
-  const file = new File([bytes], `example-${index + 1}.${isPng ? "png" : "jpg"}`);
-  const button = exampleButton("picture", () => chooseImage(file));
+  const file = new File([bytes], `example-${index + 1}.${isPng ? "png" : "jpg"}`, { type: isPng ? "image/png" : "image/jpeg" });
+  const button = exampleButton("picture", () => chooseFile(file));
   const thumbnail = new Image();
   thumbnail.src = URL.createObjectURL(file);
   thumbnail.alt = `Example ${index + 1}`;
   button.append(thumbnail);
+  return button;
+}
+
+function recordingExample(base64, index) {
+  const bytes = bytesOf(base64);
+  const ending = { R: "wav", f: "flac", O: "ogg", F: "aiff" }[String.fromCharCode(bytes[0])] ?? "mp3";
+  const file = new File([bytes], `example-${index + 1}.${ending}`, { type: `audio/${ending}` });
+  const button = exampleButton("sentence", () => chooseFile(file));
+  button.textContent = `Recording ${index + 1}`;
   return button;
 }
 
@@ -205,7 +250,7 @@ for (const radio of document.querySelectorAll('input[name="kind"]')) {
 }
 element("model").addEventListener("change", (event) => chooseModel(event.target.value));
 element("count").addEventListener("input", countChanged);
-element("file").addEventListener("change", (event) => chooseImage(event.target.files[0]));
+element("file").addEventListener("change", (event) => chooseFile(event.target.files[0]));
 element("text").addEventListener("input", () => textChanged(TYPING_DELAY_MS));
 
 // Browsers keep the clipboard from pages that come over plain HTTP from another machine.
@@ -231,19 +276,21 @@ document.addEventListener("drop", (event) => {
   if (!carriesFiles(event)) return;
   event.preventDefault();
   document.body.classList.remove("dragging");
-  chooseImage(event.dataTransfer.files[0]);
+  chooseFile(event.dataTransfer.files[0]);
 });
 document.addEventListener("paste", (event) => {
   const file = event.clipboardData.files[0];
   if (!file) return;
   event.preventDefault();
-  chooseImage(file);
+  chooseFile(file);
 });
 
 try {
   state.models = (await (await fetch("/models")).json()).models;
-  document.querySelector(".tabs").hidden = new Set(state.models.map((model) => model.kind)).size < 2;
-  chooseKind(state.models.some((model) => model.kind === "image") ? "image" : "text");
+  const kinds = new Set(state.models.map((model) => model.kind));
+  document.querySelector(".tabs").hidden = kinds.size < 2;
+  for (const radio of document.querySelectorAll('input[name="kind"]')) radio.parentElement.hidden = !kinds.has(radio.value);
+  chooseKind(["image", "audio", "text"].find((kind) => kinds.has(kind)));
 } catch (error) {
   showFailure({ code: "unreachable", message: String(error.message) });
 }

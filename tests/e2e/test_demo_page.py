@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import soundfile
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
@@ -259,3 +260,21 @@ def test_screenshots(page, tmp_path, kind, scheme):
     assert page.save_screenshot(str(path))
     with Image.open(path) as picture:
         assert picture.size == (1240, height)
+
+
+def test_a_recording_can_be_heard_and_shows_its_labels(browser, serve, trained_audio, audio_data):
+    url = serve(models=trained_audio.bundle).url
+    browser.get_log("browser")  # what earlier pages left
+    browser.get(url)
+    until(browser, lambda: answered(browser))  # the first example, by itself
+    player = browser.find_element(By.ID, "player")
+    assert player.is_displayed()
+    assert not browser.find_element(By.ID, "preview").is_displayed()
+    assert not browser.find_element(By.CSS_SELECTOR, ".tabs").is_displayed()
+    clip = next(example.audio for example in audio_data.test if example.audio.suffix == ".wav")
+    expected = labels_of(httpx.post(f"{url}/predict", files={"files": clip.read_bytes()}))
+    browser.find_element(By.ID, "file").send_keys(str(clip))
+    until(browser, lambda: text_of(browser, "file-name") == clip.name and shown_labels(browser) == expected)
+    until(browser, lambda: player.get_property("duration") == pytest.approx(soundfile.info(clip).duration, abs=0.01))
+    assert f"files=@{clip.name}" in text_of(browser, "curl")
+    assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
