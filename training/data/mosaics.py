@@ -36,22 +36,21 @@ def load_mosaics(
     most_possible = min(rows * columns, len(CLASSES))
     if not 1 <= most_labels <= most_possible:
         raise DataError(f"fashion-mosaics: most_labels must be between 1 and {most_possible}, got {most_labels}")
-    parts = load_fashion_mnist(seed)
     entry = f"fashion-mosaics-{examples}-{rows}x{columns}-{most_labels}-seed{seed}-{PACKAGE.sha256[:12]}"
 
     def build(folder: Path) -> None:
+        parts = load_fashion_mnist(seed)
         # A stream for each side: more mosaics of one side leave the other sides as they are.
         streams = np.random.default_rng(seed).spawn(len(SHARES))
-        for (side, share), pictures, chance in zip(
-            SHARES.items(), (parts.train, parts.validation, parts.test), streams, strict=True
-        ):
+        for (side, share), chance in zip(SHARES.items(), streams, strict=True):
             (folder / side).mkdir()
-            lay_mosaics(pictures, round(examples * share), (rows, columns), most_labels, chance, folder / side)
+            count = round(examples * share)
+            lay_mosaics(getattr(parts, side), count, (rows, columns), most_labels, chance, folder / side)
 
     folder = cached_folder(entry, build)
     train, validation, test = (read_mosaics(folder / side) for side in SHARES)
     source = f"mosaics of {rows} x {columns} cells with 1 to {most_labels} pictures of {SOURCE}"
-    return LabelledData("fashion-mosaics", "image", parts.labels, train, validation, test, LICENCE, source)
+    return LabelledData("fashion-mosaics", "image", tuple(sorted(CLASSES)), train, validation, test, LICENCE, source)
 
 
 def lay_mosaics(

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from training.data.dataset import DataError, Example
-from training.data.fashion_mnist import CLASSES
+from training.data.fashion_mnist import CLASSES, PACKAGE, read_idx
 from training.data.mosaics import lay_mosaics, load_mosaics, read_mosaics
+from training.data.packages import fetch_package
 
 
 @pytest.fixture
@@ -58,10 +59,32 @@ def test_what_cannot_be_laid_is_an_error(settings, message):
         load_mosaics(rows=2, columns=2, **{"most_labels": 4, **settings})
 
 
+@pytest.fixture(scope="module")
+def real_mosaics():
+    return load_mosaics(examples=100, rows=2, columns=4, most_labels=2)
+
+
 @pytest.mark.slow
-def test_real_mosaics_have_the_size_that_is_asked_for():
-    data = load_mosaics(examples=100, rows=2, columns=4, most_labels=2)
-    assert (len(data.train), len(data.validation), len(data.test)) == (70, 15, 15)
-    assert {len(example.labels) for example in data} == {1, 2}
-    with Image.open(data.train[0].image) as mosaic:
+def test_real_mosaics_have_the_size_that_is_asked_for(real_mosaics):
+    assert [len(side) for side in (real_mosaics.train, real_mosaics.validation, real_mosaics.test)] == [70, 15, 15]
+    assert {len(example.labels) for example in real_mosaics} == {1, 2}
+    with Image.open(real_mosaics.train[0].image) as mosaic:
         assert mosaic.size == (4 * 28, 2 * 28)
+
+
+@pytest.mark.slow
+def test_pictures_of_the_published_test_are_in_test_mosaics_only(real_mosaics):
+    package = fetch_package(PACKAGE) / "usr/share/datasets/fashion-mnist"
+    test_pictures = {picture.tobytes() for picture in read_idx(package / "t10k-images-idx3-ubyte.gz")}
+    assert shown_pictures(real_mosaics.test) <= test_pictures
+    assert not shown_pictures(real_mosaics.train) & test_pictures
+    assert not shown_pictures(real_mosaics.validation) & test_pictures
+    assert not shown_pictures(real_mosaics.train) & shown_pictures(real_mosaics.validation)
+
+
+def shown_pictures(examples):
+    shown = set()
+    for example in examples:
+        with Image.open(example.image) as mosaic:
+            shown |= {mosaic.crop((x, y, x + 28, y + 28)).tobytes() for x in range(0, 112, 28) for y in (0, 28)}
+    return shown - {bytes(28 * 28)}
