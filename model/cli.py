@@ -14,6 +14,8 @@ from model.bundle import GOLDEN, GRAPH, Bundle
 from model.drawing import document, draw
 from model.errors import LabelsetError
 from model.manifest import AudioPreprocessing, ImagePreprocessing, Preprocessing, SparsityPolicy, TensorSpec
+from model.policies import GRAPH_POLICIES
+from model.policy_change import write_with_policy
 from model.predictor import Answer, InvalidModelOutput, Predictor
 from model.preprocess import InputError, InvalidText
 from model.preprocess.audio_formats import AUDIO_ENDINGS
@@ -114,9 +116,30 @@ def verify(folder: Path, device: Device) -> None:
 @click.command()
 @click.argument("folder", metavar="DIR", type=_folder)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def inspect(folder: Path, as_json: bool) -> None:
-    """Say what the bundle in DIR is, where it comes from, and what would compute its probabilities here."""
-    bundle = Bundle.open(folder)
+@click.option(
+    "--set-policy",
+    "policy",
+    metavar="POLICY",
+    help=f"Write a new version with another sparsity policy: {', '.join(GRAPH_POLICIES)} (those of them that the graph "
+    "can follow), fixed_count=K or fixed_rate=R.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="With --set-policy: the folder to make, by default the next version beside DIR.",
+)
+def inspect(folder: Path, as_json: bool, policy: str | None, out: Path | None) -> None:
+    """Say what the bundle in DIR is, where it comes from, and what would compute its probabilities here.
+
+    With --set-policy, write the new version and say what that is. The bundle in DIR stays as it is.
+    """
+    if policy is None and out is not None:
+        raise click.UsageError("--out belongs to --set-policy.")
+    bundle = Bundle.open(folder) if policy is None else write_with_policy(folder, policy, out)
+    if policy is not None:
+        click.echo(
+            f"wrote {bundle.path}; metrics are those of another policy no more: see `labelset evaluate`", err=True
+        )
     if as_json:
         document = {
             "manifest": bundle.manifest.model_dump(mode="json", exclude_none=True),
@@ -231,8 +254,9 @@ def _describe_preprocessing(preprocessing: Preprocessing) -> str:
 
 
 def _describe_policy(sparsity: SparsityPolicy) -> str:
-    needed = sparsity.model_dump(exclude={"policy"}, exclude_none=True)
-    return f"{sparsity.policy} ({_describe_mapping(needed, '{} {}')})"
+    counted = "" if sparsity.max_label_count is None else f", counts up to {sparsity.max_label_count}"
+    others = [policy for policy in sparsity.selectable if policy != sparsity.policy]
+    return f"{sparsity}{counted}" + (f"; the graph can also follow {', '.join(others)}" if others else "")
 
 
 def _describe_tensors(specs: Sequence[TensorSpec]) -> str:

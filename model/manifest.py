@@ -90,6 +90,11 @@ class SparsityPolicy(Frozen):
             raise ValueError(f"the policy {self.policy} must be one that the graph can decide by: {self.selectable}")
         return self
 
+    def __str__(self) -> str:
+        """As `labelset inspect --set-policy` takes it: `expected_f1`, `fixed_count=3`."""
+        value = {"fixed_count": self.label_count, "fixed_rate": self.sparsity_rate}.get(self.policy)
+        return self.policy if value is None else f"{self.policy}={value}"
+
 
 _NEEDS: dict[Policy, str] = {
     "predicted_count": "max_label_count",

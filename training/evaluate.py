@@ -8,6 +8,7 @@ import torch
 
 from model.nn.classifier import Classifier
 from model.nn.heads import HeadOutput
+from model.policies import Policy
 from training.data.arrays import ArrayDataset, batches
 from training.data.dataset import Task
 from training.metrics import class_metrics, label_set_metrics, mean_average_precision
@@ -19,7 +20,8 @@ EVALUATION_BATCH_SIZE = 64
 class Answers(NamedTuple):
     """A classifier's answers on N examples: float32 logits, count logits and probabilities, and the truth.
 
-    Of a token classifier the rows are the labelled words, and `example_N` says to which example each belongs.
+    Of a token classifier the rows are the labelled words, and `example_N` says to which example each belongs. `t_N` is
+    there where the policy is `learned_threshold`.
     """
 
     logits_NC: npt.NDArray[np.float32]
@@ -27,6 +29,8 @@ class Answers(NamedTuple):
     probabilities_NC: npt.NDArray[np.float32]
     targets_NC: npt.NDArray[np.bool_]
     example_N: npt.NDArray[np.int64] | None = None
+    t_N: npt.NDArray[np.float32] | None = None
+    policy: Policy = "predicted_count"
 
 
 def answer(
@@ -49,9 +53,11 @@ def answer(
             probabilities_BC = classifier.head.probabilities(output).probabilities_BC
             tensors = (output.logits_BC, output.count_logits_BK, probabilities_BC)
             arrays = (tensor.cpu().numpy() for tensor in tensors)
-            parts.append((*arrays, dataset.truth(rows), example_B.numpy()))
+            t = () if output.t_B is None else (output.t_B.cpu().numpy(),)
+            parts.append((*arrays, dataset.truth(rows), example_B.numpy(), *t))
     classifier.train(was_training)
-    return Answers(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Answers(*columns, policy=classifier.head.policy.policy)
 
 
 def measure(answers: Answers, task: Task = "multi_label") -> dict[str, float]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from model.policies import expected_f1
 from training.data.dataset import Example
 from training.evaluate import Answers
 
@@ -19,14 +20,37 @@ MIN_MARGIN = 1e-2
 def decision_margin(answers: Answers) -> npt.NDArray[np.float32]:
     """How far each example is from another label set: `[N]`, in logits.
 
-    The smaller of two gaps: between the two best label counts, and between the last label in and the first one out.
+    The smaller of two gaps: to another number of labels by the policy, and between the last label in and the first out.
     """
-    best_N2 = np.sort(answers.count_logits_NK, axis=1)[:, -2:]
-    count_gap_N = best_N2[:, -1] - best_N2[:, 0] if answers.count_logits_NK.shape[1] > 1 else np.inf
     present_NC = answers.probabilities_NC != 0
     weakest_in_N = np.where(present_NC, answers.logits_NC, np.inf).min(axis=1)
     strongest_out_N = np.where(present_NC, -np.inf, answers.logits_NC).max(axis=1)
-    return np.minimum(count_gap_N, weakest_in_N - strongest_out_N).astype(np.float32)
+    return np.minimum(_count_margin(answers), weakest_in_N - strongest_out_N).astype(np.float32)
+
+
+def _count_margin(answers: Answers) -> npt.NDArray[np.floating] | float:
+    match answers.policy:
+        case "predicted_count":
+            return _lead(answers.count_logits_NK)
+        case "expected_f1":
+            # F1 lies in [0, 1]: where no count logit moves by more than d, no difference of expectations does either.
+            return _lead(expected_f1(answers.count_logits_NK))
+        case "positive_logits":
+            return np.abs(answers.logits_NC).min(axis=1)
+        case "learned_threshold":
+            assert answers.t_N is not None
+            cut_N = answers.logits_NC.max(axis=1) - answers.t_N
+            return np.abs(answers.logits_NC - cut_N[:, None]).min(axis=1)
+        case "fixed_count" | "fixed_rate":
+            return np.inf
+
+
+def _lead(scores_NK: npt.NDArray[np.floating]) -> npt.NDArray[np.floating] | float:
+    """How far the best score of each row is above the next."""
+    if scores_NK.shape[1] < 2:
+        return np.inf
+    best_N2 = np.sort(scores_NK, axis=1)[:, -2:]
+    return best_N2[:, 1] - best_N2[:, 0]
 
 
 def choose_golden(answers: Answers, examples: Sequence[Example]) -> list[int]:

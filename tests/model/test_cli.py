@@ -184,3 +184,31 @@ def test_inspect_gives_the_manifest_as_json(predictors):
     assert document["digest"] == bundle.digest
     assert document["r_softmax"] == dataclasses.asdict(native.implementation())
     assert document["size_bytes"][GRAPH] == bundle.file(GRAPH).stat().st_size
+
+
+def test_inspect_writes_a_new_version_with_another_policy_and_says_what_it_is(predictors, tmp_path):
+    first = shutil.copytree(predictors["text"].bundle.path, tmp_path / "words" / "1")
+    answer = run("inspect", first, "--set-policy", "fixed_count=2")
+    assert answer.exit_code == 0
+    assert answer.stderr.startswith(f"wrote {tmp_path / 'words' / '2'}")
+    assert "sparsity    fixed_count=2" in answer.stdout
+    assert "metrics     none recorded" in answer.stdout
+    assert run("verify", tmp_path / "words" / "2").exit_code == 0
+    document = json.loads(run("inspect", first, "--set-policy", "fixed_rate=0.9", "--json").stdout)
+    assert document["manifest"]["sparsity"]["sparsity_rate"] == 0.9
+    assert run("inspect", first, "--set-policy", "fixed_count=1", "--out", tmp_path / "other").exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "words"]
+    assert sorted(path.name for path in (tmp_path / "words").iterdir()) == ["1", "2", "3"]
+
+
+def test_inspect_refuses_a_policy_in_one_line(predictors, tmp_path):
+    first = shutil.copytree(predictors["text"].bundle.path, tmp_path / "words" / "1")
+    answer = run("inspect", first, "--set-policy", "learned_threshold")
+    assert answer.exit_code == 1
+    [line] = answer.stderr.splitlines()
+    assert "can follow predicted_count, fixed_count=VALUE, fixed_rate=VALUE; got learned_threshold" in line
+    assert line.endswith("[invalid_policy]")
+    onto_itself = run("inspect", first, "--set-policy", "fixed_count=2", "--out", first)
+    assert onto_itself.stderr.strip().endswith("[invalid_destination]")
+    assert run("inspect", first, "--out", tmp_path / "other").exit_code == 2
+    assert [path.name for path in (tmp_path / "words").iterdir()] == ["1"]
