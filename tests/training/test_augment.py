@@ -2,9 +2,10 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models
 
-from training.augment import augment_images, augment_tokens, augmentation
+from training.augment import augment_audio, augment_images, augment_tokens, augmentation
 from training.build import train_tokenizer
 from training.config import ConfigError, Recipe, TextInput
+from training.overrides import override
 
 
 def _generator(seed=0):
@@ -106,3 +107,81 @@ def test_a_tokenizer_without_a_token_to_hide_words_by_is_refused(text_recipe):
     empty = Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).to_str()
     with pytest.raises(ConfigError, match=r"word_dropout needs a tokenizer with one of \[MASK\]"):
         augmentation(recipe, empty)
+
+
+def _sounds(batch=8, length=4_000):
+    time = torch.arange(length) / 8_000
+    pitch_B1 = torch.linspace(300, 900, batch)[:, None]
+    return (8_000 * torch.sin(2 * torch.pi * pitch_B1 * time)).round().to(torch.int16)
+
+
+_UNCHANGED = {"max_speed": 1.0, "max_shift": 0.0, "max_noise": 0.0, "max_gap": 0.0}
+
+
+def _pitch_hz(samples_BS):
+    return torch.fft.rfft(samples_BS.float()).abs().argmax(dim=1) * 8_000 / samples_BS.shape[1]
+
+
+def test_recordings_stay_recordings_and_the_input_is_left_as_it_is():
+    sounds = _sounds()
+    before = sounds.clone()
+    augmented = augment_audio(sounds, _generator())
+    assert augmented.shape == sounds.shape
+    assert augmented.dtype == torch.int16
+    assert torch.equal(sounds, before)
+    assert torch.equal(augmented, augment_audio(sounds, _generator()))
+    assert not torch.equal(augmented, augment_audio(sounds, _generator(7)))
+
+
+def test_a_recording_of_which_nothing_is_changed_stays_bit_for_bit():
+    assert torch.equal(augment_audio(_sounds(), _generator(), **_UNCHANGED), _sounds())
+
+
+def test_speed_changes_the_pitch_by_at_most_its_factor():
+    pitch_B = _pitch_hz(_sounds(batch=64))
+    change_B = _pitch_hz(augment_audio(_sounds(batch=64), _generator(), **{**_UNCHANGED, "max_speed": 1.2})) / pitch_B
+    assert 1.15 < change_B.max() < 1.23
+    assert 1 / 1.23 < change_B.min() < 1 / 1.15
+
+
+def test_a_shift_is_at_most_its_fraction_of_the_length_and_brings_silence():
+    clicks = torch.zeros(64, 1_000, dtype=torch.int16)
+    clicks[:, 500] = 20_000
+    shifted = augment_audio(clicks, _generator(), **{**_UNCHANGED, "max_shift": 0.2})
+    moved = shifted.abs().argmax(dim=1) - 500
+    assert moved.abs().max() <= 200
+    assert moved.min() < -150
+    assert moved.max() > 150
+    loud = torch.full((64, 1_000), 20_000, dtype=torch.int16)
+    ends = augment_audio(loud, _generator(), **{**_UNCHANGED, "max_shift": 0.2})[:, [0, -1]]
+    assert ((ends == 0).sum(dim=1) == 1).all()
+
+
+def test_noise_is_at_most_its_fraction_of_the_recordings_own_loudness():
+    sounds = torch.cat([_sounds(32), _sounds(32) // 10, torch.zeros(1, 4_000, dtype=torch.int16)])
+    noise = augment_audio(sounds, _generator(), **{**_UNCHANGED, "max_noise": 0.5}).float() - sounds
+    rms_B, noise_B = (sound.float().square().mean(dim=1).sqrt() for sound in (sounds, noise))
+    assert (noise_B[:-1] <= 0.52 * rms_B[:-1]).all()
+    assert (noise_B[:-1] / rms_B[:-1]).max() > 0.45
+    assert noise_B[-1] == 0
+
+
+def test_a_gap_is_one_part_of_at_most_its_fraction():
+    loud = torch.full((64, 1_000), 20_000, dtype=torch.int16)
+    silent = augment_audio(loud, _generator(), **{**_UNCHANGED, "max_gap": 0.3}) == 0
+    lengths = silent.sum(dim=1)
+    assert 250 < lengths.max() <= 300
+    edges = torch.nn.functional.pad(silent.int(), (1, 1)).diff(dim=1).abs().sum(dim=1)
+    assert (edges[lengths > 0] == 2).all()
+
+
+def test_what_is_too_loud_is_clipped_and_never_wraps():
+    loud = torch.full((4, 1_000), 32_767, dtype=torch.int16)
+    augmented = augment_audio(loud, _generator(), **{**_UNCHANGED, "max_noise": 0.1})
+    assert augmented.min() > 0
+    assert (augmented == 32_767).float().mean() > 0.3
+
+
+def test_recordings_are_augmented_where_the_recipe_says_so(audio_recipe):
+    assert augmentation(audio_recipe) is augment_audio
+    assert augmentation(override(audio_recipe, ["input.augment=false"])) is None

@@ -17,6 +17,7 @@ from training.data.mosaics import load_mosaics
 from training.data.openclipart import load_openclipart
 from training.data.rotten_tomatoes import load_rotten_tomatoes
 from training.data.sources import is_own_data, open_source
+from training.data.spoken import load_spoken
 from training.data.stored import StoredExamples
 from training.data.streaming import stream_user_data
 from training.data.synthetic import load_synthetic
@@ -32,6 +33,7 @@ DATA_SETS: dict[str, Callable[..., LabelledData]] = {
     "fashion-mosaics": load_mosaics,
     "openclipart": load_openclipart,
     "rotten-tomatoes": load_rotten_tomatoes,
+    "spoken": load_spoken,
     "synthetic": load_synthetic,
     "wordnet": load_wordnet,
 }

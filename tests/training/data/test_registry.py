@@ -16,6 +16,7 @@ def test_the_names_that_can_be_fetched():
         "fashion-mosaics",
         "openclipart",
         "rotten-tomatoes",
+        "spoken",
         "synthetic",
         "wordnet",
         "minilm-l3",
