@@ -21,9 +21,9 @@ _LIGHT_WORDS = frozenset(
 
 def group_duplicates(examples: Sequence[Example]) -> list[Example]:
     """Give texts with one `text_key`, and pictures and recordings with the same bytes, the same group."""
-    file_keys = _file_keys([example.file for example in examples if example.file is not None])
+    keys = file_keys([example.file for example in examples if example.file is not None])
     return [
-        replace(example, group=text_key(text_of(example)) if example.file is None else file_keys[example.file])
+        replace(example, group=text_key(text_of(example)) if example.file is None else keys[example.file])
         for example in examples
     ]
 
@@ -45,11 +45,16 @@ def text_key(text: str) -> str:
 
     A text of nothing else is its own key.
     """
-    words = set(_WORD.findall(text.lower())) - _LIGHT_WORDS
-    return " ".join(sorted(words)) or text
+    return " ".join(sorted(words_of_text(text))) or text
 
 
-def _file_keys(files: list[Path]) -> dict[Path, str]:
+def words_of_text(text: str) -> set[str]:
+    """The words of a text but the lightest English ones, in lower case; numbers are none."""
+    return set(_WORD.findall(text.lower())) - _LIGHT_WORDS
+
+
+def file_keys(files: list[Path]) -> dict[Path, str]:
+    """A key for each file that is the same for files with the same bytes."""
     sizes = {file: file.stat().st_size for file in files}
     count_of_size = Counter(sizes.values())
     # Files of different size differ: that spares reading most of a large folder.
