@@ -21,6 +21,9 @@ _COMMANDS = {
     "inspect": _Entry("model.cli", "inspect", "Say what a bundle is and where it comes from."),
     "train-and-export": _Entry("training.cli", "train_and_export", "Train on a recipe or your own data, and export."),
     "evaluate": _Entry("training.cli", "evaluate", "Measure a bundle on a test split."),
+    "compare": _Entry("training.cli_runs", "compare", "Put runs and bundles side by side."),
+    "sweep": _Entry("training.cli_runs", "sweep", "Train a few settings with several seeds, and say which wins."),
+    "check-data": _Entry("training.cli_data", "check_data", "Say what is in data before training on it."),
     "fetch": _Entry("training.cli", "fetch", "Fetch a data set or weights into the cache."),
 }
 

@@ -27,6 +27,7 @@ from training.report.statistics import (
     label_quality,
     most_frequent,
 )
+from training.report.units import duration, megabytes
 
 PAGE = "report.html"
 PICTURES = "report"
@@ -120,18 +121,6 @@ def cost_rows(history: Sequence[Row], result: Result) -> list[tuple[str, str]]:
     if result.bundle_bytes:
         rows.append(("bundle", megabytes(result.bundle_bytes)))
     return rows
-
-
-def duration(seconds: float) -> str:
-    """Minutes and seconds, as people read them; hours where there are some."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def megabytes(size: int) -> str:
-    """Size in units of 10^6 bytes."""
-    return f"{size / 1e6:.1f} MB"
 
 
 def _of_many(names: Sequence[Any], labels: Sequence[str]) -> str:

@@ -3,7 +3,8 @@
 Shape suffixes: N examples, C labels, K counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,23 @@ class LabelQuality(NamedTuple):
     precision: float
     recall: float
     f1: float
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation of a figure over several runs."""
+
+    mean: float
+    deviation: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Spread":
+        """That of some figures; the deviation is that of these very figures, not an estimate for others."""
+        figures = np.array(list(values))
+        return cls(float(figures.mean()), float(figures.std()))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f} ± {self.deviation:.4f}"
 
 
 def label_quality(predicted_NC: Multihot, target_NC: Multihot, labels: Sequence[str]) -> list[LabelQuality]:

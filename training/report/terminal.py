@@ -7,7 +7,7 @@ from pathlib import Path
 from training.export import Exported
 from training.metrics import METRIC_TITLES
 from training.record import folder_bytes
-from training.report.page import duration, megabytes
+from training.report.units import duration, megabytes
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,13 @@ def table(runs: Sequence[Finished]) -> str:
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Cells in columns, each as wide as its widest; a rule under the first line."""
+    """Cells in columns, each as wide as its widest, names on the left; a rule under the first line."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-    return "\n".join([rows[0], "-" * len(rows[0]), *rows[1:]])
+    rows = [
+        "  ".join(f"{cell:{'>' if column else '<'}{widths[column]}}" for column, cell in enumerate(line)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([rows[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *rows[1:]])
 
 
 def _name(run: Finished) -> str:

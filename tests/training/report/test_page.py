@@ -15,9 +15,9 @@ from training.metrics import METRIC_TITLES
 from training.record import Result, read_history
 from training.report import write_report
 from training.report.hardest import hardest_samples
-from training.report.page import duration
 from training.report.sentences import TaggedWord, hardest_sentences
 from training.report.statistics import example_f1, label_quality
+from training.report.units import duration
 
 HOSTILE = '<script>alert("1")</script>'
 HISTORY = [
