@@ -59,42 +59,39 @@ def choose_golden(answers: Answers, examples: Sequence[Example]) -> list[int]:
     An answer within `MIN_MARGIN` of another label set is never taken. Where the model is right too rarely, wide margins
     of wrong answers fill up: a golden example says what the model answers, not what is true.
     """
-    found = _by_example(answers, examples)
+    example_N = np.arange(len(answers.targets_NC)) if answers.example_N is None else answers.example_N
+    found = _by_example(answers, example_N, examples)
     order = np.lexsort((-found.margin_E, ~found.several_E, ~found.right_E))
     chosen: dict[bytes, int] = {}
     for index in map(int, order[found.margin_E[order] >= MIN_MARGIN]):
         if _fits(examples[index]):
-            chosen.setdefault(found.present_EC[index].tobytes(), index)
+            chosen.setdefault((answers.probabilities_NC[example_N == index] != 0).tobytes(), index)
         if len(chosen) == GOLDEN_COUNT:
             break
     return list(chosen.values())
 
 
 class _Found(NamedTuple):
-    """Of E examples: the labels given, whether all are right, whether there is more than one true, and the margin."""
+    """Of E examples: whether all labels are right, whether there is more than one to find, and the margin."""
 
-    present_EC: npt.NDArray[np.bool_]
     right_E: npt.NDArray[np.bool_]
     several_E: npt.NDArray[np.bool_]
     margin_E: npt.NDArray[np.float32]
 
 
-def _by_example(answers: Answers, examples: Sequence[Example]) -> _Found:
+def _by_example(answers: Answers, example_N: npt.NDArray[np.int64], examples: Sequence[Example]) -> _Found:
     """Put the words of a sentence together; any other example has one row of answers."""
     count, class_count = len(examples), answers.targets_NC.shape[1]
-    example_N = np.arange(len(answers.targets_NC)) if answers.example_N is None else answers.example_N
-    present_NC = answers.probabilities_NC != 0
-    present_EC, true_EC = np.zeros((2, count, class_count), np.bool_)
-    np.logical_or.at(present_EC, example_N, present_NC)
+    true_EC = np.zeros((count, class_count), np.bool_)
     np.logical_or.at(true_EC, example_N, answers.targets_NC)
     right_E = np.ones(count, np.bool_)
-    np.logical_and.at(right_E, example_N, (present_NC == answers.targets_NC).all(axis=1))
+    np.logical_and.at(right_E, example_N, ((answers.probabilities_NC != 0) == answers.targets_NC).all(axis=1))
     margin_E = np.full(count, np.inf, np.float32)
     np.minimum.at(margin_E, example_N, decision_margin(answers))
     # Of a word without a label nothing is known here, and so nothing of its sentence.
     expected_rows = [1 if example.words is None else len(example.words) for example in examples]
     margin_E[np.bincount(example_N, minlength=count) != expected_rows] = -np.inf
-    return _Found(present_EC, right_E, true_EC.sum(axis=1) > 1, margin_E)
+    return _Found(right_E, true_EC.sum(axis=1) > 1, margin_E)
 
 
 def _fits(example: Example) -> bool:
