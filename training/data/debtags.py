@@ -44,8 +44,12 @@ def load_debtags(seed: int = 0, *, facets: str = FACETS, min_label_count: int = 
 def read_debtags(folder: Path, facets: Collection[str] | None) -> list[Example]:
     """Read one example for each source package that has tags: the tags of all its packages, the text of the main one.
 
-    The main package is that named like the source, or else the first. Sources whose long descriptions are the same but
-    for numbers (versions of one program) are one group.
+    The main package is that named like the source, or else the first. Sources whose long descriptions begin with the
+    same paragraph but for numbers (versions of a program, its modules, its data) are one group.
+
+    Args:
+        folder: With the lists of `apt_lists`.
+        facets: The kinds of tags that are labels; None takes all.
     """
     texts = {
         stanza["Description-md5"]: stanza["Description-en"]
@@ -77,7 +81,7 @@ def _labels(tags: set[str], facets: Collection[str] | None) -> tuple[str, ...]:
 
 def _example(description: str, labels: tuple[str, ...]) -> Example:
     synopsis, _, body = description.partition("\n")
-    # A line that holds only a full stop is an empty one.
-    lines = [line.strip() for line in body.splitlines() if line.strip() != "."]
-    long_text = " ".join(" ".join(lines).split())
-    return Example(labels, text=f"{synopsis}. {long_text}".strip(), group=text_key(long_text or synopsis))
+    # A line that holds only a full stop parts paragraphs.
+    paragraphs = [" ".join(paragraph.split()) for paragraph in re.split(r"^ \.$", body, flags=re.MULTILINE)]
+    text = " ".join(paragraph for paragraph in (f"{synopsis}.", *paragraphs) if paragraph)
+    return Example(labels, text=text, group=text_key(paragraphs[0] or synopsis))
