@@ -107,6 +107,18 @@ def test_a_bad_file_fails_alone_and_is_named(inputs, tmp_path):
     assert second.endswith("[unreadable_file]")
 
 
+def test_a_recording_is_answered_by_a_bundle_that_takes_it_and_no_embedded_one_does(trained_audio, tmp_path):
+    example = golden.load(Predictor.open(trained_audio.bundle, device="cpu"))[0]
+    clip = tmp_path / "clip.ogg"
+    clip.write_bytes(example.item)
+    [document] = json.loads(run("predict", clip, "--bundle", trained_audio.bundle, "--json").stdout)
+    assert_is_expected(document, example)
+    refused = run("predict", clip)
+    assert refused.exit_code == 1
+    assert "none of the embedded bundles takes audio inputs" in refused.stderr
+    assert "the first 0.5 seconds at 8000 Hz" in " ".join(run("inspect", trained_audio.bundle).stdout.split())
+
+
 def test_a_bad_file_is_an_error_in_json_too(inputs, tmp_path):
     answer = run("predict", tmp_path / "missing.png", inputs["image"][0], "--json")
     assert answer.exit_code == 1

@@ -20,7 +20,7 @@ from training.golden_choice import GOLDEN_COUNT, MIN_MARGIN, choose_golden, deci
 from training.overrides import override
 
 
-@pytest.fixture(params=["text", "image"])
+@pytest.fixture(params=["text", "image", "audio"])
 def trained(request):
     return request.getfixturevalue(f"trained_{request.param}")
 

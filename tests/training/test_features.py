@@ -62,6 +62,20 @@ def test_the_bundle_of_a_frozen_backbone_takes_pictures(recipe, image_data, tmp_
     assert measured["example_f1"] == pytest.approx(finished.exported.metrics["example_f1"])
 
 
+def test_the_features_of_recordings_are_kept_too_and_the_bundle_takes_recordings(
+    audio_recipe, weights, audio_data, tmp_path
+):
+    backbone = f'backbone={{"kind": "pretrained", "source": "{weights[1]}", "frozen": true}}'
+    recipe = override(audio_recipe, [backbone, "schedule.epochs=2"])
+    finished = train_and_export(recipe, audio_data, tmp_path / "bundle", tmp_path / "runs")
+    assert len(list((tmp_path / "runs/features").iterdir())) == 3
+    predictor = Predictor.open(tmp_path / "bundle", device="cpu")
+    samples = predictor.bundle.manifest.inputs[0]
+    assert (samples.name, samples.dtype) == ("samples", "int16")
+    measured = measure_bundle(predictor, audio_data.test)
+    assert measured["example_f1"] == pytest.approx(finished.exported.metrics["example_f1"])
+
+
 def trained_history(runs):
     (log,) = runs.glob("*/metrics.jsonl")
     rows = [json.loads(line) for line in log.read_text().splitlines()]

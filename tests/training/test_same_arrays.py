@@ -28,7 +28,7 @@ print(json.dumps([[str(array.dtype), array.shape, hashlib.sha256(array.tobytes()
 """
 
 
-@pytest.fixture(params=["text", "image"])
+@pytest.fixture(params=["text", "image", "audio"])
 def trained(request):
     return request.getfixturevalue(f"trained_{request.param}")
 
