@@ -89,14 +89,14 @@ class AudioPreprocessor:
             block = recording.read(min(missing, _BLOCK_FRAMES), dtype="float32", always_2d=True)
             if not len(block):
                 break
-            blocks.append(block.mean(axis=1))
+            # A file of floating point may hold anything; the resampler would spread a NaN over its neighbours.
+            sound = np.nan_to_num(block, nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0)
+            blocks.append(sound.mean(axis=1))
             missing -= len(block)
         return np.concatenate(blocks)
 
     def _fitted(self, mono: npt.NDArray[np.float32], sample_rate: int) -> npt.NDArray[np.int16]:
-        # A file of floating point may hold anything; the resampler would spread a NaN over its neighbours.
-        sound = np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0)
-        resampled = soxr.resample(sound, sample_rate, self._params.sample_rate)[: self._params.sample_count]
+        resampled = soxr.resample(mono, sample_rate, self._params.sample_rate)[: self._params.sample_count]
         samples = np.zeros(self._params.sample_count, np.int16)
         # Resampling may overshoot full scale.
         samples[: len(resampled)] = np.rint(resampled.clip(-1.0, 1.0) * _FULL_SCALE).astype(np.int16)

@@ -93,6 +93,12 @@ def test_numbers_that_are_none_do_not_spread():
     assert (samples != clean).sum() == 3
 
 
+def test_infinities_and_huge_numbers_in_several_channels_give_a_number_and_no_warning():
+    channels = np.array([[np.inf, -np.inf], [3e38, 3e38], [np.nan, 0.5]] * 100, np.float32)
+    samples = build(seconds=300 / RATE)(encode(channels, subtype="FLOAT"))
+    assert samples[:3].tolist() == [0, 32_767, 8_192]
+
+
 def test_a_flac_stream_that_does_not_say_how_long_it_is_is_read_to_its_end():
     sound = tone(440)
     content = bytearray(encode(sound, "FLAC"))
