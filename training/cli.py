@@ -16,8 +16,13 @@ from training.tracking import TRACKERS, Tracker, check_tracker
 @click.option(
     "--recipe", "recipes", multiple=True, help=f"One of {', '.join(recipe_names())}; may be given repeatedly."
 )
-@click.option("--data", help="Your own data: a JSONL, CSV or Parquet file, or a folder of pictures.")
+@click.option("--data", help="Your own data: a JSONL, CSV or Parquet file, a folder, or a data set as hf:NAME.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder that relative picture paths start from.")
+@click.option(
+    "--on-bad-row",
+    type=click.Choice(["error", "skip"]),
+    help="Stop at a row that breaks a rule or a file that cannot be decoded, or leave it out and say so.",
+)
 @click.option("--backbone", help="A name that `labelset fetch` knows, a local folder, or a hub name.")
 @click.option("--out", type=click.Path(path_type=Path), help="The bundle's folder. Default: MODELS/NAME/1.")
 @click.option("--models", type=click.Path(path_type=Path), default=Path("models"), show_default=True)
@@ -31,6 +36,7 @@ def train_and_export(
     recipes: tuple[str, ...],
     data: str | None,
     images: Path | None,
+    on_bad_row: str | None,
     backbone: str | None,
     out: Path | None,
     models: Path,
@@ -50,12 +56,14 @@ def train_and_export(
         raise click.UsageError("give --recipe NAME or --data FILE")
     if out is not None and len(recipes) > 1:
         raise click.UsageError(f"--out is for one recipe, got {len(recipes)}; use --models")
-    own = {"data.source": data, "data.images": images and str(images), "backbone.source": backbone, "name": name}
+    own = {"data.source": data, "data.images": images and str(images), "data.on_bad_row": on_bad_row}
+    own |= {"backbone.source": backbone, "name": name}
     # As JSON, so that a file or a name such as `2024` stays a string.
     overrides = [f"{key}={json.dumps(value)}" for key, value in {**own, "seed": seed}.items() if value is not None]
     check_tracker(tracker)
     chosen = [chosen_recipe(recipe_name, data, images, [*overrides, *settings]) for recipe_name in recipes or (None,)]
     # Here, because they import torch: `--help` and a wrong option must not wait for it.
+    from training.data.check import warn_of
     from training.data.configured import load_configured
     from training.report import table
     from training.train_and_export import train_and_export as run
@@ -67,6 +75,7 @@ def train_and_export(
             f"{recipe.name}: {len(labelled.train)} training, {len(labelled.validation)} validation and "
             f"{len(labelled.test)} test examples, {len(labelled.labels)} labels"
         )
+        warn_of(labelled)
         finished.append(run(recipe, labelled, out or models / recipe.name / "1", runs, restart, tracker))
         exported = finished[-1].exported
         click.echo(
@@ -97,13 +106,13 @@ def chosen_recipe(name: str | None, data: str | None, images: Path | None, setti
 def evaluate(bundle: Path, data: str, images: Path | None, split: str) -> None:
     """Measure a bundle on a split of a data set, through the runtime that serves it."""
     from model.predictor import Predictor
-    from training.data.registry import load
+    from training.data.configured import load_configured
     from training.evaluate_bundle import measure_bundle
 
     predictor = Predictor.open(bundle)
     # Split as it was for training: another seed would measure the model on what it has learned from.
     trained_on = Recipe.model_validate_json(predictor.bundle.manifest.provenance.recipe).data
-    labelled = load(data, images=images, min_label_count=trained_on.min_label_count, seed=trained_on.split_seed)
+    labelled = load_configured(trained_on.model_copy(update={"source": data, "images": images}))
     for metric, value in measure_bundle(predictor, getattr(labelled, split)).items():
         click.echo(f"{metric:24} {value:.4f}")
 

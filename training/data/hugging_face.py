@@ -151,8 +151,11 @@ def _item(feature: Any) -> Any:
 
 
 def _describe(feature: Any) -> str:
-    item = _item(feature)
-    return f"list of {_describe(item)}" if item is not None else getattr(feature, "dtype", type(feature).__name__)
+    import datasets
+
+    if _item(feature) is not None:
+        return f"list of {_describe(_item(feature))}"
+    return str(feature.dtype) if isinstance(feature, datasets.Value) else type(feature).__name__
 
 
 def _name_of(feature: Any) -> Callable[[Any], str]:
