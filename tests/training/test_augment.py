@@ -3,9 +3,9 @@ import torch
 from tokenizers import Tokenizer, models
 
 from training.augment import augment_audio, augment_images, augment_tokens, augmentation
-from training.build import train_tokenizer
 from training.config import ConfigError, Recipe, TextInput
 from training.overrides import override
+from training.tokenizer import train_tokenizer
 
 
 def _generator(seed=0):

@@ -11,8 +11,8 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from model.preprocess import Item, Preprocessor
-from training.data.dataset import Example
+from model.preprocess import InputError, Item, Preprocessor
+from training.data.dataset import DataError, Example
 
 CACHE_BYTES = 2 * 1024**3
 
@@ -117,7 +117,7 @@ class ArrayDataset(Dataset[Row]):
 
     def _array(self, index: int) -> npt.NDArray[np.generic]:
         if index not in self._cache:
-            array = self.preprocess(raw_input(self.examples[index]))
+            array = _preprocessed(self.examples[index], self.preprocess)
             if array.nbytes > self._room_bytes:
                 return array
             self._room_bytes -= array.nbytes
@@ -133,6 +133,14 @@ def batches(dataset: ArrayDataset, title: str, batch_size: int = 32, limit: int 
     count = len(dataset) if limit is None else min(limit, len(dataset))
     for start in tqdm(range(0, count, batch_size), desc=title, unit="batch", leave=False, disable=None):
         yield [dataset[index] for index in range(start, min(start + batch_size, count))]
+
+
+def _preprocessed(example: Example, preprocess: Preprocessor) -> npt.NDArray[np.generic]:
+    try:
+        return preprocess(raw_input(example))
+    except InputError as error:
+        name = example.file or f"the text {(example.text or ' '.join(example.words or ()))[:80]!r}"
+        raise DataError(f"{name} cannot be used: {error.message}") from error
 
 
 def raw_input(example: Example) -> Item:

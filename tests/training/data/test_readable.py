@@ -6,8 +6,12 @@ import pytest
 import soundfile
 from PIL import Image
 
+from model.manifest import ImagePreprocessing
+from model.preprocess import build
 from training.data import load
+from training.data.arrays import ArrayDataset
 from training.data.bad_rows import BadRows
+from training.data.dataset import DataError, Example
 from training.data.readable import readable_rows
 from training.data.row import Row, file_example
 
@@ -47,3 +51,14 @@ def test_an_unreadable_picture_is_left_out_of_the_data_when_bad_rows_are_skipped
         data = load(str(table), on_bad_row="skip")
     assert {example.image.name for example in data} == set(names) - {"cut.png"}
     assert "skipped 1 bad row: the picture must be one that can be decoded" in caplog.text
+
+
+def test_a_picture_that_cannot_be_decoded_in_training_is_named(files):
+    dataset = ArrayDataset(
+        [Example((), image=files / "good.png"), Example((), image=files / "cut.png")],
+        (),
+        build(ImagePreprocessing(height=32, width=32)),
+    )
+    assert dataset[0].array.shape == (32, 32, 3)
+    with pytest.raises(DataError, match=r"cut\.png cannot be used: the PNG file cannot be decoded"):
+        dataset[1]
