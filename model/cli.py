@@ -250,7 +250,8 @@ def _describe_preprocessing(preprocessing: Preprocessing) -> str:
         return f"image, {preprocessing.resize} to {size}, {preprocessing.interpolation}{decode}"
     if isinstance(preprocessing, AudioPreprocessing):
         return f"audio, the first {preprocessing.seconds:g} seconds at {preprocessing.sample_rate} Hz, one channel"
-    return f"text, at most {preprocessing.max_length} tokens of {preprocessing.tokenizer}"
+    what = "text" if preprocessing.kind == "text" else "text or its words"
+    return f"{what}, at most {preprocessing.max_length} tokens of {preprocessing.tokenizer}"
 
 
 def _describe_policy(sparsity: SparsityPolicy) -> str:

@@ -45,23 +45,22 @@ def label_set_metrics(predicted_NC: Multihot, target_NC: Multihot) -> dict[str, 
     }
 
 
-def class_metrics(
-    predicted_NC: Multihot, scores_NC: npt.NDArray[np.floating], target_NC: Multihot
-) -> dict[str, float]:
+def class_metrics(predicted_NC: Multihot, scores_NC: npt.NDArray[np.floating], target_NC: Multihot) -> dict[str, float]:
     """Where each input, or word, has one label.
 
     Args:
         predicted_NC: Multi-hot label sets, by default of one label.
         scores_NC: Of the classes; the largest is the class that `accuracy` looks at, whatever the label sets are.
-        target_NC: One-hot truth.
+        target_NC: One-hot truth; a row of zeros where it is outside the label space.
 
     Returns:
         `accuracy`; `top_5_accuracy` where there are more classes than that; `example_f1` (the accuracy, as long as the
         label sets have one label) and `macro_f1` of the label sets. Each in [0, 1].
     """
-    true_score_N1 = scores_NC[target_NC][:, None]
+    # Of no class where the truth is outside the label space: then nothing is right.
+    true_score_N = np.where(target_NC, scores_NC, -np.inf).max(axis=1)
     # Classes that tie with the true one count as better: a constant answer must not be right.
-    rank_N = (scores_NC >= true_score_N1).sum(axis=1)
+    rank_N = np.where(target_NC.any(axis=1), (scores_NC >= true_score_N[:, None]).sum(axis=1), np.inf)
     label_sets = label_set_metrics(predicted_NC, target_NC)
     top_5 = {"top_5_accuracy": float((rank_N <= 5).mean())} if target_NC.shape[1] > 5 else {}
     return {

@@ -78,6 +78,12 @@ def test_class_metrics_are_those_computed_by_hand():
     )
 
 
+def test_an_example_of_a_class_that_the_model_does_not_know_is_wrong():
+    target = np.array([[False, True], [False, False]])
+    metrics = class_metrics(np.array([[False, True], [True, False]]), np.array([[0.0, 1.0], [1.0, 0.0]]), target)
+    assert (metrics["accuracy"], metrics["example_f1"]) == (0.5, 0.5)
+
+
 def test_with_one_label_each_the_example_f1_is_the_accuracy():
     chance = np.random.default_rng(0)
     scores, target = chance.random((50, 4)), np.eye(4, dtype=bool)[chance.integers(0, 4, 50)]
