@@ -122,7 +122,7 @@ class LossConfig(Frozen):
         default="none", description="AS-Softmax, multi-label: delta as it is, or divided by a row's number of labels"
     )
     temperature: float = Field(default=1.0, gt=0, description="t_softmax")
-    margin: float = Field(default=0.35, ge=0, description="am_softmax, and the hinge losses")
+    margin: float = Field(default=0.35, ge=0, description="am_softmax: taken off the logits of present labels")
     scale: float = Field(default=1.0, gt=0, description="am_softmax: of the logits, after the margin")
     smoothing: float = Field(default=0.1, ge=0, lt=1, description="label_smoothing")
     label_weights: Literal["none", "inverse_frequency"] = Field(

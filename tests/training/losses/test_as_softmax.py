@@ -140,6 +140,14 @@ def test_scaling_masks_rows_with_many_labels_where_a_fixed_delta_cannot():
     assert as_softmax_multilabel(logits, targets, 0.3, delta_scaling="label_count").item() == 0
 
 
+def test_an_opponent_is_beaten_by_a_lead_above_delta_and_not_by_one_below():
+    # Probabilities of 0.6 and 0.4: either is the other's only opponent, 0.2 apart.
+    logits, targets = torch.tensor([[0.6, 0.4]]).log(), torch.tensor([[1, 0]])
+    kept = math.log(1 + 0.4) + math.log(1 + 1 / 0.6)
+    assert as_softmax_multilabel(logits, targets, 0.21).item() == pytest.approx(kept)
+    assert as_softmax_multilabel(logits, targets, 0.19).item() == 0
+
+
 def test_a_weight_counts_only_for_a_present_label_that_is_kept():
     # Probabilities of 0.6, 0.25 and 0.15: with 0.4 the first label is 0.45 above the absent one and masked.
     logits, targets = torch.tensor([[0.6, 0.25, 0.15]]).log(), torch.tensor([[1, 1, 0]])

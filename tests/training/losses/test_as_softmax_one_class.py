@@ -50,6 +50,12 @@ def test_values_by_hand():
     assert as_softmax(LOGITS, torch.tensor([1]), 0.05).item() == pytest.approx(math.log(8 / 3))
 
 
+def test_a_class_is_beaten_by_a_lead_above_delta_and_not_by_one_below():
+    # The last class lies 0.3 below the target, the other one 0.2.
+    for delta, kept in ((0.31, 1.0), (0.29, 0.8), (0.21, 0.8), (0.19, 0.5)):
+        assert as_softmax(LOGITS, torch.tensor([0]), delta).item() == pytest.approx(math.log(kept / 0.5), abs=1e-6)
+
+
 @given(batches())
 def test_delta_one_is_plain_softmax(batch):
     torch.testing.assert_close(as_softmax(*batch, 1.0), functional.cross_entropy(*batch))
