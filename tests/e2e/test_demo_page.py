@@ -278,3 +278,31 @@ def test_a_recording_can_be_heard_and_shows_its_labels(browser, serve, trained_a
     until(browser, lambda: player.get_property("duration") == pytest.approx(soundfile.info(clip).duration, abs=0.01))
     assert f"files=@{clip.name}" in text_of(browser, "curl")
     assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_the_words_of_a_text_stand_with_their_tags(browser, serve, trained_tokens):
+    url = serve(models=trained_tokens.bundle).url
+    browser.get_log("browser")  # what earlier pages left
+    browser.get(url)
+    until(browser, lambda: answered(browser))  # the first example, by itself
+    box = browser.find_element(By.ID, "text")
+    box.clear()
+    box.send_keys("the <b>dog</b> hears!")
+
+    def shown() -> list[list[str]]:
+        # In one step: the page may replace the words between two.
+        script = "return [...document.querySelectorAll('#words li')].map(w => [...w.children].map(p => p.textContent))"
+        return browser.execute_script(script)
+
+    answer = httpx.post(f"{url}/predict", json={"text": "the <b>dog</b> hears!"}).json()["predictions"][0]
+    expected = [[word["text"], word["labels"][0]["label"]] for word in answer["words"]]
+    assert ["dog", "NOUN"] in expected
+    until(browser, lambda: shown() == expected)
+    assert text_of(browser, "facts").startswith(f"{len(expected)} words")
+    assert not browser.find_element(By.ID, "zeros").is_displayed()
+    box.send_keys(" dog" * trained_tokens.recipe.input.max_length)
+    until(browser, lambda: browser.find_element(By.ID, "zeros").is_displayed() and answered(browser))
+    assert "longer than the model reads" in text_of(browser, "zeros")
+    assert [shown()[0][0], shown()[-1][0]] == ["the", "dog"]
+    assert "unread" in browser.find_element(By.CSS_SELECTOR, "#words li:last-child").get_attribute("class")
+    assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
