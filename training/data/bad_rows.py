@@ -75,7 +75,13 @@ class BadRows:
         ]
 
     def report(self, good_count: int) -> None:
-        """Log the lines.
+        """Log the lines, then `refuse_too_many`."""
+        for line in self.lines():
+            _log.warning(line)
+        self.refuse_too_many(good_count)
+
+    def refuse_too_many(self, good_count: int) -> None:
+        """Check that most rows are good.
 
         Args:
             good_count: Rows that were read.
@@ -83,8 +89,6 @@ class BadRows:
         Raises:
             DataError: more than half of all rows are bad.
         """
-        for line in self.lines():
-            _log.warning(line)
         total = good_count + self.count
         if self.count > MAX_BAD_PART * total:
             raise DataError(f"at most half of the rows may be bad, got {self.count} of {total}: {self.lines()[0]}")

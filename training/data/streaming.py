@@ -74,7 +74,7 @@ def _write(folder: Path, name_or_path: str, images: Path | None, seed: int, on_b
             labels.update(row.example.labels)
             side = row.side or _draw(row.example, list(SHARES), seed)
             writers[side].write(row.example)
-    bad_rows.report(good_count=named.total())
+    bad_rows.refuse_too_many(good_count=named.total())
     modality, task = one_kind(name_or_path, kinds)
     refuse_half_split(name_or_path, named[None], named.total())
     if not named[None]:

@@ -85,13 +85,14 @@ def test_what_was_stored_is_used_until_the_file_changes(tmp_path, cache):
     assert sum(sizes(load(path, streaming=True))) == 101
 
 
-def test_skipped_rows_are_reported_every_time(tmp_path, caplog):
+def test_skipped_rows_are_reported_once_every_time(tmp_path, caplog):
     path = write_rows(tmp_path / "mine.jsonl", [*texts(100), {"text": "no labels"}])
     for _ in range(2):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             load(path, streaming=True, on_bad_row="skip")
-        assert "skipped 1 bad row: labels must be among the fields" in caplog.text
+        [line] = caplog.messages
+        assert line.startswith("skipped 1 bad row: labels must be among the fields")
 
 
 @pytest.mark.parametrize(
