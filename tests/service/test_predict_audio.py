@@ -68,6 +68,12 @@ def test_a_recording_gets_the_label_set_of_its_golden_example_in_every_form(audi
         assert label["probability"] == pytest.approx(expected.probability, abs=golden.PROBABILITY_TOLERANCE)
 
 
+def test_the_documented_recording_is_answered(audio_client):
+    body = audio_client.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]["content"]
+    [example] = [e["value"] for e in body["application/json"]["examples"].values() if "audio" in e["value"]]
+    assert audio_client.post("/predict", json=example).status_code == 200
+
+
 def test_pictures_and_texts_are_answered_beside_it(audio_client, encode):
     for request, kind in (({"files": {"files": encode()}}, "image"), ({"json": {"text": "a text"}}, "text")):
         name = audio_client.post("/predict", **request).json()["model"]["name"]
