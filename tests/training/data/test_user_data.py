@@ -107,3 +107,21 @@ def test_rare_labels_are_dropped_with_a_message_and_their_examples_stay(tmp_path
     assert sum(sizes(data)) == 21
     assert "rare" not in {label for example in data for label in example.labels}
     assert "dropped 1 labels that fewer than 2 examples carry: rare" in caplog.text
+
+
+def test_an_example_whose_only_class_is_rare_is_dropped_with_it(tmp_path, caplog):
+    rows = [{"text": row["text"], "label": row["labels"][0]} for row in texts(20)]
+    path = write_rows(tmp_path / "mine.jsonl", [*rows, {"text": "rara avis", "label": "rare"}])
+    with caplog.at_level(logging.WARNING):
+        data = load(path, min_label_count=2)
+    assert (data.task, data.labels, sum(sizes(data))) == ("multi_class", ("a", "b"), 20)
+    assert "dropped 1 examples with them" in caplog.text
+
+
+def test_a_word_whose_tag_is_rare_stays_without_it(tmp_path):
+    rows = [{"words": [row["text"], "end"], "tags": ["W", "E"]} for row in texts(20)]
+    path = write_rows(tmp_path / "mine.jsonl", [*rows, {"words": ["rara", "avis"], "tags": ["W", "rare"]}])
+    data = load(path, min_label_count=2)
+    assert (data.task, data.labels) == ("token_classification", ("E", "W"))
+    [example] = [example for example in data if example.words == ("rara", "avis")]
+    assert example.labels == ("W", "")
