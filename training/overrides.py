@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from training import recipes
-from training.config import ConfigError, HeadConfig, Recipe
+from training.config import ConfigError, HeadConfig, LossName, Recipe
 
 
 def recipe_names() -> list[str]:
@@ -39,7 +39,7 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     """
     for setting in settings:
         recipe = _override_one(recipe, setting)
-    _check_head(recipe.head)
+    _check_head(recipe.head, recipe.loss.name)
     return recipe
 
 
@@ -51,11 +51,14 @@ def flat_settings(document: Mapping[str, Any], prefix: str = "") -> dict[str, An
     return flat
 
 
-def _check_head(head: HeadConfig) -> None:
+def _check_head(head: HeadConfig, loss: LossName) -> None:
     # Not a rule of the section itself: the policy and what it needs come as two settings, in any order.
     needed = {"fixed_count": "label_count", "fixed_rate": "sparsity_rate"}.get(head.policy)
     if needed and getattr(head, needed) is None:
         raise ConfigError(f"head.policy {head.policy} needs head.{needed}, got none: add --set head.{needed}=VALUE")
+    # The other losses leave all logits of a row free to move together: their signs say nothing.
+    if head.policy == "positive_logits" and loss not in ("as_softmax", "zlpr", "bce"):
+        raise ConfigError(f"head.policy positive_logits needs a loss with a zero (as_softmax, zlpr, bce), got {loss}")
 
 
 def _override_one(recipe: Recipe, setting: str) -> Recipe:

@@ -136,7 +136,7 @@ class LabelSetHead(nn.Module):
             case "expected_f1":
                 return self._of_count((count_logits_BK.softmax(dim=-1) @ self.expected_f1_KK).argmax(dim=-1))
             case "positive_logits":
-                return self._of_count((logits_BC > 0).sum(dim=-1))
+                return self._of_count(_count(logits_BC > 0))
             case "learned_threshold":
                 assert output.t_B is not None
                 return self._of_rate(_rate_of_t(logits_BC, output.t_B))
@@ -164,13 +164,18 @@ def _rate_of_t(logits_BC: Tensor, t_B: Tensor) -> Tensor:
 
     `[B]`, float64. A cut below every logit counts as one at the lowest: r-softmax leaves at least that one out.
     """
-    logits_BC = logits_BC.double()
-    cut_B1 = (logits_BC.amax(dim=-1) - t_B.double()).maximum(logits_BC.amin(dim=-1)).unsqueeze(-1)
+    cut_B1 = (logits_BC.amax(dim=-1) - t_B).maximum(logits_BC.amin(dim=-1)).unsqueeze(-1)
     below_BC = logits_BC <= cut_B1
     # The neighbours of the cut, by reductions: a sort of many classes would cost more than the rest of the head.
-    low_B = logits_BC.where(below_BC, -torch.inf).amax(dim=-1)
-    high_B = logits_BC.where(~below_BC, torch.inf).amin(dim=-1)
-    position_B = below_BC.sum(dim=-1) - 1 + (cut_B1.squeeze(-1) - low_B) / (high_B - low_B)
+    low_B = logits_BC.where(below_BC, -torch.inf).amax(dim=-1).double()
+    high_B = logits_BC.where(~below_BC, torch.inf).amin(dim=-1).double()
+    # float64 from here on, as the op computes the quantile from the rate.
+    position_B = _count(below_BC) - 1 + (cut_B1.squeeze(-1).double() - low_B) / (high_B - low_B)
     rate_B = position_B / max(logits_BC.shape[-1] - 1, 1)
     # A row that is not a number has no rate; any will do, for its probabilities are not numbers either.
     return rate_B.where(rate_B >= 0, 1.0)
+
+
+def _count(chosen_BC: Tensor) -> Tensor:
+    # The runtime adds floats several times faster than integers; up to 2**24 classes the sum is exact.
+    return chosen_BC.float().sum(dim=-1).long()

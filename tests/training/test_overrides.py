@@ -97,3 +97,11 @@ def test_a_policy_needs_the_value_that_it_fixes_in_any_order_of_settings(recipe,
 def test_an_unknown_recipe_is_refused_with_the_nearest_name():
     with pytest.raises(ConfigError, match=r"got 'atack'; did you mean 'attack'\?"):
         named_recipe("atack")
+
+
+def test_positive_logits_need_a_loss_whose_logits_have_a_zero():
+    recipe = named_recipe("attack")
+    for loss in ("as_softmax", "zlpr", "bce"):
+        assert override(recipe, ["head.policy=positive_logits", f"loss.name={loss}"]).head.policy == "positive_logits"
+    with pytest.raises(ConfigError, match=r"head\.policy positive_logits needs a loss with a zero .*, got softmax"):
+        override(recipe, ["head.policy=positive_logits", "loss.name=softmax"])
