@@ -73,7 +73,8 @@ def comparison(sides: Sequence[Side]) -> list[Line]:
 def comparison_table(sides: Sequence[Side]) -> str:
     """For the terminal; a star marks the best figure of a line."""
     rows = [[line.title, *(_starred(line, index) for index in range(len(sides)))] for line in comparison(sides)]
-    return aligned([["", *(side.name for side in sides)], *rows])
+    # Each name with the room that a star takes below it.
+    return aligned([["", *(f"{side.name} " for side in sides)], *rows])
 
 
 def comparison_page(sides: Sequence[Side]) -> str:

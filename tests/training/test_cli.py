@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -98,6 +99,8 @@ def test_a_folder_of_pictures_becomes_a_bundle_that_verifies(picture_folder, tmp
     said = finish(start("train-and-export", *own, *folders, settings=IMAGE_SETTINGS))
     assert "007" in said
     assert "verified" in said
+    [report] = re.findall(r"report (.*report\.html)", said)
+    assert "<h1>007</h1>" in Path(report).read_text()
     assert "example-F1" in said
     opened = Bundle.open(tmp_path / "models" / "007" / "1")
     assert opened.manifest.labels == ("blue", "circle", "green", "red", "square")

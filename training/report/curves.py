@@ -95,8 +95,8 @@ def _draw(axes: Axes, theme: Theme, curves: Sequence[Curve], over: str, columns:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y")
     everything = np.concatenate([one.values for one in curves])
-    if everything.min() >= 0:
-        # From zero, so that a small change looks small, unless that leaves most of the figure empty.
-        axes.set_ylim(bottom=0 if everything.min() < 0.7 * everything.max() else None)
+    # From zero, so that a small change looks small, unless that leaves most of the figure empty.
+    if 0 <= everything.min() < 0.9 * everything.max():
+        axes.set_ylim(bottom=0)
     if len(curves) > 1:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, columnspacing=1.2, handlelength=1.6)

@@ -23,7 +23,7 @@ def confusion_chart(name: str, title: str, note: str, confusion: Integers, names
         axes.set_ylabel(f"true {what}")
         if len(confusion) <= MOST_NUMBERED:
             for (row, column), number in np.ndenumerate(confusion):
-                colour = theme.card if share[row, column] > 0.5 else theme.ink if number else theme.muted
+                colour = theme.card if share[row, column] > 0.6 else theme.ink if number else theme.muted
                 axes.text(column, row, f"{number}", ha="center", va="center", color=colour, fontsize=9)
 
     width, height = _size(len(confusion))
@@ -63,7 +63,7 @@ def _square(axes: Axes, names: Sequence[str], values: Floats, colours: object, l
 
 def _name_both_axes(axes: Axes, names: Sequence[str]) -> None:
     positions, shown = range(len(names)), [short(name) for name in names]
-    size = 10 if len(names) <= MOST_NUMBERED else 8
+    size = 10 if len(names) <= MOST_NUMBERED else 9 if len(names) <= 20 else 8
     is_words = max(map(len, shown), default=0) > 3
     axes.set_xticks(positions, shown, rotation=90 if is_words else 0, fontsize=size)
     axes.set_yticks(positions, shown, fontsize=size)
