@@ -20,7 +20,7 @@ from training.golden_choice import GOLDEN_COUNT, MIN_MARGIN, choose_golden, deci
 from training.overrides import override
 
 
-@pytest.fixture(params=["text", "image", "audio"])
+@pytest.fixture(params=["text", "image", "audio", "class", "tokens"])
 def trained(request):
     return request.getfixturevalue(f"trained_{request.param}")
 
@@ -55,7 +55,7 @@ def test_a_bundle_names_no_folder_of_the_machine_that_made_it(trained):
 
 
 def test_the_recorded_metrics_are_those_of_the_network_in_the_bundle(trained):
-    measured = measure(answer(trained.parts.classifier, trained.parts.test, "test"))
+    measured = measure(answer(trained.parts.classifier, trained.parts.test, "test"), trained.data.task)
     assert trained.exported.bundle.manifest.metrics == measured == trained.exported.metrics
     card = (trained.bundle / CARD).read_text()
     assert f"| example-F1 | {measured['example_f1']:.4f} |" in card
@@ -71,7 +71,10 @@ def test_the_provenance_is_enough_to_make_the_bundle_again(trained):
 
 def test_graph_and_network_agree_on_every_test_example(trained):
     agreement = trained.exported.agreement
-    assert agreement.examples == len(trained.data.test)
+    # Of a token classifier, on every word that has a label.
+    of_words = trained.data.task == "token_classification"
+    labelled = [label for example in trained.data.test for label in example.labels if label]
+    assert agreement.examples == len(labelled if of_words else trained.data.test)
     assert agreement.undecided < agreement.examples
     assert agreement.largest_difference < 1e-5
 
@@ -79,7 +82,7 @@ def test_graph_and_network_agree_on_every_test_example(trained):
 def test_a_network_that_is_not_the_one_of_the_graph_disagrees(trained):
     other = copy.deepcopy(trained.parts.classifier)
     with torch.no_grad():
-        other.head.logits.weight[0] += 0.5
+        other.head.logits.bias[0] += 10.0
     answers = answer(other, trained.parts.test, "test")
     with pytest.raises(Disagreement, match=r"the graph must answer as the network within 0\.0001"):
         compare(answers, Predictor.open(trained.bundle, device="cpu"), trained.parts.test)
@@ -88,7 +91,7 @@ def test_a_network_that_is_not_the_one_of_the_graph_disagrees(trained):
 def test_the_first_examples_are_compared_where_there_are_many(trained):
     answers = answer(trained.parts.classifier, trained.parts.test, "test")
     predictor = Predictor.open(trained.bundle, device="cpu")
-    assert compare(answers, predictor, trained.parts.test, limit=3).examples == 3
+    assert compare(answers, predictor, trained.parts.test, limit=3).examples == (answers.example_N < 3).sum()
 
 
 def test_answers_do_not_depend_on_the_batch_size(trained):

@@ -1,6 +1,5 @@
 """Multi-class and token classification, from data to the answers of the bundle."""
 
-import copy
 import dataclasses
 
 import numpy as np
@@ -12,7 +11,6 @@ from model.bundle import CARD
 from model.labels import LabelSet
 from model.predictor import Predictor
 from model.session import Sparsity
-from training.agreement import Disagreement, compare
 from training.build import build_parts
 from training.config import ConfigError, HeadConfig, PretrainedBackbone
 from training.data.token_arrays import TokenDataset
@@ -113,24 +111,6 @@ def test_words_beyond_the_models_length_have_no_labels_and_the_answer_says_so(tr
     assert not whole.truncated
     assert cut.truncated
     assert [found is None for _, found in cut.words] == [False] * (max_length - 2) + [True] * 2
-
-
-def test_graph_and_network_agree_on_every_labelled_word(trained_class, trained_tokens):
-    words = [label for example in trained_tokens.data.test for label in example.labels if label]
-    assert trained_tokens.exported.agreement.examples == len(words)
-    assert trained_class.exported.agreement.examples == len(trained_class.data.test)
-    for trained in (trained_class, trained_tokens):
-        assert trained.exported.agreement.undecided < 3
-        assert trained.exported.agreement.largest_difference < 1e-5
-
-
-def test_a_network_with_another_tag_head_disagrees(trained_tokens, token_predictor):
-    other = copy.deepcopy(trained_tokens.parts.classifier)
-    with torch.no_grad():
-        other.head.logits.bias[0] += 10.0
-    answers = answer(other, trained_tokens.parts.test, "test")
-    with pytest.raises(Disagreement):
-        compare(answers, token_predictor, trained_tokens.parts.test)
 
 
 @pytest.mark.parametrize("name", ["trained_class", "trained_tokens"])
