@@ -26,6 +26,7 @@ from training.data.arrays import batches
 from training.data.dataset import Example, LabelledData
 from training.data.registry import load
 from training.evaluate import answer, measure
+from training.metrics import METRIC_TITLES
 from training.overrides import named_recipe, override
 from training.train_and_export import train
 
@@ -149,7 +150,7 @@ def moved_table(records: list[Record]) -> str:
 def trained_table(records: list[Record]) -> str:
     """Markdown: mean and standard deviation over the seeds, and the difference to softmax of the same seed."""
     softmax = {r["seed"]: r["test"] for r in records if r["rate"] == "softmax"}
-    metric = records[0]["metric"].replace("_", "-")
+    metric = METRIC_TITLES[records[0]["metric"]]
     lines = [f"| attention | validation {metric} | test {metric} | less softmax, by seed |", "|---|---|---|---|"]
     for rate in dict.fromkeys(r["rate"] for r in records):
         own = [r for r in records if r["rate"] == rate]
