@@ -4,7 +4,7 @@ from training.config import DataConfig, OptimizerConfig, PretrainedBackbone, Rec
 
 RECIPE = Recipe(
     name="brown",
-    data=DataConfig(source="brown", max_train_examples=8_000),
+    data=DataConfig(source="brown", max_train_examples=4_000),
     input=TextInput(max_length=96),
     backbone=PretrainedBackbone(source="minilm-l3"),
     optimizer=OptimizerConfig(lr=3e-4, head_lr=3e-3),
