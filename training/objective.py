@@ -53,8 +53,11 @@ class Objective(nn.Module):
         if self.task == "token_classification":
             return self._of_tokens(logits, targets, progress)
         loss_B = self._loss(logits, targets, progress)
-        if self.task == "multi_label" and self.config.count_weight:
-            loss_B = loss_B + self.config.count_weight * self._of_count(_at_least_float32(output.count_logits_BK), targets)
+        if self.task == "multi_label" and self.config.count_weight and output.count_logits_BK.shape[-1]:
+            count_logits_BK = _at_least_float32(output.count_logits_BK)
+            loss_B = loss_B + self.config.count_weight * self._of_count(count_logits_BK, targets)
+        if output.t_B is not None:
+            loss_B = loss_B + losses.threshold_loss(logits, output.t_B, targets, reduction="none")
         return RowLoss(loss_B, torch.ones_like(loss_B))
 
     def _of_count(self, count_logits_BK: Tensor, targets_BC: Tensor) -> Tensor:

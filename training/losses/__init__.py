@@ -4,6 +4,7 @@ from training.losses.as_softmax import as_softmax, as_softmax_multilabel
 from training.losses.label_weights import inverse_frequency
 from training.losses.r_softmax import r_softmax_loss
 from training.losses.registry import Loss, build, own_decision
+from training.losses.threshold import threshold_loss
 
 __all__ = [
     "Loss",
@@ -13,4 +14,5 @@ __all__ = [
     "inverse_frequency",
     "own_decision",
     "r_softmax_loss",
+    "threshold_loss",
 ]
