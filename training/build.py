@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,13 +117,13 @@ def build_parts(recipe: Recipe, data: LabelledData) -> Parts:
     )
 
 
-def _limited(examples: list[Example], limit: int | None, seed: int) -> list[Example]:
+def _limited(examples: Sequence[Example], limit: int | None, seed: int) -> Sequence[Example]:
     if limit is None or limit >= len(examples):
         return examples
     return random.Random(seed).sample(examples, limit)
 
 
-def _policy(head: HeadConfig, task: Task, train: list[Example], class_count: int) -> SparsityPolicy:
+def _policy(head: HeadConfig, task: Task, train: Sequence[Example], class_count: int) -> SparsityPolicy:
     if head.label_count is not None and head.label_count > class_count:
         raise ConfigError(
             f"head.label_count must be at most {class_count}, the labels there are, got {head.label_count}"
@@ -157,10 +157,9 @@ def _audio_backbone(recipe: Recipe, audio: AudioInput) -> AudioBackbone:
         return load_audio_backbone(source, sample_rate, mel_bands, recipe.backbone.depths)
 
 
-def _text_backbone(recipe: Recipe, text: TextInput, train: list[Example]) -> tuple[TextBackbone, str]:
+def _text_backbone(recipe: Recipe, text: TextInput, train: Sequence[Example]) -> tuple[TextBackbone, str]:
     if isinstance(recipe.backbone, NewBackbone):
-        texts = [example.text or " ".join(example.words or ()) for example in train]
-        tokenizer = train_tokenizer(texts, text.vocabulary_size)
+        tokenizer = train_tokenizer(_Texts(train), text.vocabulary_size)
         pad_id = tokenizer.token_to_id("[PAD]")
         size, layers = recipe.backbone.hidden_size, recipe.backbone.layers
         backbone = new_text_backbone(
@@ -171,6 +170,16 @@ def _text_backbone(recipe: Recipe, text: TextInput, train: list[Example]) -> tup
         source = weights.resolve(recipe.backbone.source)
         rate = recipe.backbone.attention.sparsity_rate
         return load_text_backbone(source, recipe.backbone.layers, rate), _pretrained_tokenizer(source)
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """The texts of examples, read anew each time one goes through them: examples on disk stay there."""
+
+    examples: Sequence[Example]
+
+    def __iter__(self) -> Iterator[str]:
+        return (example.text or " ".join(example.words or ()) for example in self.examples)
 
 
 @contextlib.contextmanager

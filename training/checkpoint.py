@@ -28,6 +28,7 @@ class Progress:
         round_loss: Sum of the losses of the steps since the last one; a tensor between two checkpoints.
         round_steps: Steps since the last one.
         seconds: Time spent on training, without validation.
+        cpu_seconds: The same, of this process's processors.
         pace: Where the speed-ups stand.
         best_f1: Best validation example-F1 so far, -1 before the first.
         stale_rounds: Validations since the best.
@@ -42,6 +43,7 @@ class Progress:
     round_loss: Any = 0.0
     round_steps: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     pace: Pace = field(default_factory=Pace)
     best_f1: float = -1.0
     stale_rounds: int = 0

@@ -9,6 +9,7 @@ import click
 
 from training.config import Recipe
 from training.overrides import named_recipe, override, recipe_names
+from training.processes import one_of_several
 from training.tracking import TRACKERS, Tracker, check_tracker
 
 
@@ -32,6 +33,7 @@ from training.tracking import TRACKERS, Tracker, check_tracker
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a setting: optimizer.lr=3e-5.")
 @click.option("--restart", is_flag=True, help="Train anew where an earlier run of the same recipe could be resumed.")
 @click.option("--log-with", "tracker", type=click.Choice(TRACKERS), default="tensorboard", show_default=True)
+@one_of_several()
 def train_and_export(
     recipes: tuple[str, ...],
     data: str | None,
@@ -68,7 +70,7 @@ def train_and_export(
     from training.report import table
     from training.train_and_export import train_and_export as run
 
-    finished = []
+    everything = []
     for recipe in chosen:
         labelled = load_configured(recipe.data)
         click.echo(
@@ -76,15 +78,19 @@ def train_and_export(
             f"{len(labelled.test)} test examples, {len(labelled.labels)} labels"
         )
         warn_of(labelled)
-        finished.append(run(recipe, labelled, out or models / recipe.name / "1", runs, restart, tracker))
-        exported = finished[-1].exported
+        finished = run(recipe, labelled, out or models / recipe.name / "1", runs, restart, tracker)
+        if finished is None:  # the main process exports, and tells
+            continue
+        everything.append(finished)
+        exported = finished.exported
         click.echo(
             f"{recipe.name}: bundle {exported.bundle.path} verified: torch and onnxruntime agree on "
             f"{exported.agreement.examples} test examples ({exported.agreement.undecided} too close to call), largest "
             f"difference of a probability {exported.agreement.largest_difference:.1e}"
         )
-        click.echo(f"{recipe.name}: report {finished[-1].report}")
-    click.echo("\n" + table(finished))
+        click.echo(f"{recipe.name}: report {finished.report}")
+    if everything:
+        click.echo("\n" + table(everything))
 
 
 def chosen_recipe(name: str | None, data: str | None, images: Path | None, settings: Sequence[str]) -> Recipe:

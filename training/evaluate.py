@@ -1,15 +1,19 @@
 """A classifier's answers on a split, and how good they are."""
 
+from collections.abc import Iterable
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast, gather_object
 
 from model.nn.classifier import Classifier
 from model.nn.heads import HeadOutput
 from model.policies import Policy
-from training.data.arrays import ArrayDataset, batches
+from training.data.arrays import ArrayDataset, Row, batches
 from training.data.dataset import Task
 from training.metrics import class_metrics, label_set_metrics, mean_average_precision
 from training.objective import IGNORED
@@ -37,12 +41,32 @@ def answer(
     classifier: Classifier, dataset: ArrayDataset, title: str, batch_size: int = EVALUATION_BATCH_SIZE
 ) -> Answers:
     """Answer every example of a split, in order, in float32: in bfloat16 neighbouring logits would tie at the cut."""
+    return _joined(classifier, _answers(classifier, dataset, batches(dataset, title, batch_size)))
+
+
+def answer_together(accelerator: Accelerator, classifier: Classifier, dataset: ArrayDataset, title: str) -> Answers:
+    """As `answer`, the batches shared among the processes: each has all answers in the end, and all have the same."""
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    if processes == 1:
+        return answer(classifier, dataset, title)
+    # Each process has its own running statistics of the batch norms; those that are kept are the main one's.
+    broadcast(list(classifier.buffers()))
+    mine = _answers(classifier, dataset, batches(dataset, title, EVALUATION_BATCH_SIZE, share=(rank, processes)))
+    numbered = gather_object([(rank + number * processes, answers) for number, answers in enumerate(mine)])
+    return _joined(classifier, [answers for _, answers in sorted(numbered, key=itemgetter(0))])
+
+
+_Arrays = tuple[npt.NDArray[np.generic], ...]
+
+
+def _answers(classifier: Classifier, dataset: ArrayDataset, row_batches: Iterable[list[Row]]) -> list[_Arrays]:
+    """The columns of `Answers`, for each batch."""
     device = next(classifier.parameters()).device
     was_training = classifier.training
     classifier.eval()
-    parts: list[tuple[npt.NDArray[np.generic], ...]] = []
+    parts: list[_Arrays] = []
     with torch.inference_mode():
-        for rows in batches(dataset, title, batch_size):
+        for rows in row_batches:
             batch = dataset.collate(rows)
             output: HeadOutput = classifier(batch.inputs.to(device))
             example_B = batch.index
@@ -56,6 +80,10 @@ def answer(
             t = () if output.t_B is None else (output.t_B.cpu().numpy(),)
             parts.append((*arrays, dataset.truth(rows), example_B.numpy(), *t))
     classifier.train(was_training)
+    return parts
+
+
+def _joined(classifier: Classifier, parts: list[_Arrays]) -> Answers:
     columns = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Answers(*columns, policy=classifier.head.policy.policy)
 

@@ -18,6 +18,8 @@ from model.nn.classifier import Classifier
 from training.build import Parts
 from training.config import Recipe
 from training.data.arrays import ArrayDataset, Batch, Row, batches
+from training.data.cache import only_one_process
+from training.data.dataset import add_identities
 
 
 class CachedFeatures(Backbone):
@@ -74,14 +76,17 @@ def with_cached_features(recipe: Recipe, parts: Parts, folder: Path) -> Parts:
 def _features(
     recipe: Recipe, backbone: Backbone, dataset: ArrayDataset, split: str, folder: Path
 ) -> npt.NDArray[np.float32]:
-    described = repr((recipe.backbone, recipe.input, [example.identity for example in dataset.examples]))
-    file = folder / f"{split}-{hashlib.sha256(described.encode()).hexdigest()[:16]}.npy"
+    digest = hashlib.sha256(f"({recipe.backbone!r}, {recipe.input!r}, ".encode())
+    add_identities(digest, dataset.examples)
+    digest.update(b")")
+    file = folder / f"{split}-{digest.hexdigest()[:16]}.npy"
+    folder.mkdir(parents=True, exist_ok=True)
     if not file.is_file():
-        features_NF = _compute(backbone, dataset, split)
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(".part.npy")
-        np.save(unfinished, features_NF)
-        unfinished.rename(file)
+        with only_one_process(folder / f".{file.name}.lock"):
+            if not file.is_file():  # else another process computed them while this one waited
+                unfinished = file.with_suffix(".part.npy")
+                np.save(unfinished, _compute(backbone, dataset, split))
+                unfinished.rename(file)
     features: npt.NDArray[np.float32] = np.load(file)
     return features
 

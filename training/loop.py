@@ -3,7 +3,6 @@
 Knows nothing of bundles or of where data comes from. What a step is stands in `stepping.py`.
 """
 
-import json
 import math
 import resource
 import time
@@ -11,28 +10,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from safetensors.torch import load_model, save_model
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from training import checkpoint
+from training import checkpoint, losses
 from training.attention_ramp import follow_ramp
 from training.build import Parts
 from training.checkpoint import Progress
 from training.config import Recipe
-from training.data.arrays import Batch
+from training.data.arrays import ArrayDataset, Batch
 from training.data.batching import epoch_batches, share_of
-from training.evaluate import answer, measure
+from training.data.dataset import label_counts
+from training.evaluate import answer_together, measure
 from training.metrics import METRIC_TITLES
 from training.objective import Objective
 from training.optimizer import build_optimizer, learning_rate_factor, set_learning_rate
-from training.record import LOG
+from training.processes import join
+from training.record import write_history
+from training.resting import Rests
 from training.stepping import Step, Stepper
 from training.tracking import Tracker, check_tracker, start_tracker
 
@@ -51,17 +50,15 @@ class Run:
         self.folder = folder
         self.parts = parts
         folder.mkdir(parents=True, exist_ok=True)
-        # Several runs of one process may differ in precision, which accelerate keeps for the whole process.
-        AcceleratorState._reset_state()
-        self.accelerator = Accelerator(
-            mixed_precision=mixed_precision(recipe.precision),
-            log_with=None if tracker == "none" else tracker,
-            project_dir=str(folder),
+        self.accelerator = join(
+            mixed_precision(recipe.precision), log_with=None if tracker == "none" else tracker, project_dir=str(folder)
         )
         start_tracker(self.accelerator, tracker, folder.name)
         set_seed(recipe.seed)
         self.classifier = parts.classifier
-        objective = Objective(self.classifier, recipe.loss, parts.task)
+        objective = Objective(self.classifier, recipe.loss, parts.task, _class_weights(recipe, parts))
+        if self.accelerator.num_processes > 1:
+            _leave_out_unused(objective, parts.train)
         if recipe.speed.compile:
             objective.compile(dynamic=True)
         self.objective, self.optimizer = self.accelerator.prepare(
@@ -69,10 +66,10 @@ class Run:
         )
         self.stepper = Stepper(self.accelerator, self.objective, self.optimizer, recipe, parts.pad_id)
         self.lengths = parts.train.lengths() if recipe.speed.length_buckets else None
-        # Epoch from which a sample that the loss has masked takes part again.
-        self.rests_until_N: npt.NDArray[np.int64] = np.zeros(len(parts.train), np.int64)
-        self.progress = checkpoint.restore(self.accelerator, folder, self.rests_until_N)
-        _forget_lines_after(folder / LOG, self.progress.step)
+        self.rests = Rests(len(parts.train), recipe.speed.rest_epochs)
+        self.progress = checkpoint.restore(self.accelerator, folder, self.rests.until_N)
+        if self.accelerator.is_main_process:
+            write_history(folder, self.progress.history)  # without what was logged after the checkpoint
 
     def train(self) -> Progress:
         """Train to the end, or to where validation no longer gets better; then load the best weights."""
@@ -92,19 +89,19 @@ class Run:
                 self._validate(bar)
                 if progress.round % schedule.validations_per_epoch == 0:
                     progress.epoch, progress.batch = progress.epoch + 1, 0
+                    self.rests.begin(progress.epoch)
                 progress.finished = progress.epoch >= schedule.epochs or progress.stale_rounds >= schedule.patience
                 self._checkpoint()
         self.accelerator.wait_for_everyone()
         load_model(self.classifier, self.folder / BEST_WEIGHTS)
-        self.accelerator.end_training()
+        # And no more: `end_training` of accelerate would end the group of processes, before a next run.
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
         return progress
 
     def _batches_of_epoch(self) -> list[list[int]]:
-        positions = np.flatnonzero(self.rests_until_N <= self.progress.epoch)
-        if not len(positions):  # nothing is left to learn: then everything is looked at once more
-            positions = np.arange(len(self.parts.train))
-        recipe = self.recipe
-        return epoch_batches(positions, self.lengths, recipe.schedule.batch_size, recipe.seed, self.progress.epoch)
+        recipe, epoch = self.recipe, self.progress.epoch
+        return epoch_batches(self.rests.awake(epoch), self.lengths, recipe.schedule.batch_size, recipe.seed, epoch)
 
     def _train_round(self, bar: "tqdm[Any]", batches: list[list[int]]) -> None:
         """Train to the next validation."""
@@ -113,23 +110,24 @@ class Run:
         last_batch = math.ceil(len(batches) * (progress.round % rounds + 1) / rounds)
         self.objective.train()
         source = self._from(batches)
-        started = time.perf_counter()
+        clock = _Clock(progress)
         while progress.batch < last_batch:
             step = self._step(source, len(batches))
             progress.step += 1
             progress.batch += step.batches
             progress.round_loss += step.loss
             progress.round_steps += 1
-            self._rest(step.masked)
+            self.rests.add(step.masked, progress.epoch)
             epoch_share = (progress.epoch + progress.batch / len(batches)) * len(self.parts.train)
             bar.update(min(bar.total, int(epoch_share)) - bar.n)
             if progress.step % 10 == 0:
                 self._show(bar)
             if progress.step % schedule.checkpoint_steps == 0:
-                progress.seconds += time.perf_counter() - started
+                clock.stop()
                 self._checkpoint()
-                started = time.perf_counter()
-        progress.seconds += time.perf_counter() - started
+                clock = _Clock(progress)
+        clock.stop()
+        self._exchange_rests()
 
     def _step(self, source: Iterator[Batch], batch_count: int) -> Step:
         progress, recipe = self.progress, self.recipe
@@ -153,6 +151,8 @@ class Run:
             batch_sampler=[share or batch[:1] for share, batch in zip(shares, todo, strict=True)],
             collate_fn=self.parts.train.collate,
             num_workers=self.recipe.speed.workers,
+            # Without one of its own it would draw from torch's, in the midst of the first step after a resumption.
+            generator=torch.Generator(),
         )
         first = self.progress.epoch * 1_000_003 + self.progress.batch
         for number, (batch, share) in enumerate(zip(loader, shares, strict=True), start=first):
@@ -163,9 +163,11 @@ class Run:
                 batch = batch._replace(index=torch.full_like(batch.index, -1))
             yield batch.to(self.accelerator.device)
 
-    def _rest(self, masked: list[int]) -> None:
-        if self.recipe.speed.rest_epochs:
-            self.rests_until_N[masked] = self.progress.epoch + 1 + self.recipe.speed.rest_epochs
+    def _exchange_rests(self) -> None:
+        """Tell all processes which samples of the others were masked."""
+        if self.rests.epochs and self.accelerator.num_processes > 1:
+            gathered = self.accelerator.gather(torch.from_numpy(self.rests.until_N).to(self.accelerator.device))
+            self.rests.until_N[:] = gathered.view(self.accelerator.num_processes, -1).amax(dim=0).numpy(force=True)
 
     def _show(self, bar: "tqdm[Any]") -> None:
         best_f1 = f"{self.progress.best_f1:.3f}" if self.progress.best_f1 >= 0 else "-"
@@ -178,8 +180,7 @@ class Run:
 
     def _active_share(self) -> float:
         """Part of all training samples that still have a loss; those that rest have none."""
-        resting = float((self.rests_until_N > self.progress.epoch + 1).mean()) if self.recipe.speed.rest_epochs else 0.0
-        return self.progress.pace.active_share * (1 - resting)
+        return self.progress.pace.active_share * (1 - self.rests.share(self.progress.epoch))
 
     def _mean_loss(self) -> float:
         mean_loss = float(self.progress.round_loss) / max(1, self.progress.round_steps)
@@ -189,11 +190,14 @@ class Run:
 
     def _validate(self, bar: "tqdm[Any]") -> None:
         progress = self.progress
-        metrics = measure(answer(self.classifier, self.parts.validation, "validate"), self.parts.task)
+        train_loss = self._mean_loss()
+        answers = answer_together(self.accelerator, self.classifier, self.parts.validation, "validate")
+        metrics = measure(answers, self.parts.task)
         progress.round += 1
         self._log(
-            train_loss=self._mean_loss(),
+            train_loss=train_loss,
             seconds=progress.seconds,
+            cpu_seconds=progress.cpu_seconds,
             learning_rate=self.optimizer.param_groups[0]["lr"],
             active_share=self._active_share(),
             peak_memory_bytes=_peak_memory_bytes(),
@@ -222,19 +226,45 @@ class Run:
         progress.history.append({"epoch": epoch, "step": progress.step, **values})
         self.accelerator.log(values, step=progress.step)
         if self.accelerator.is_main_process:
-            with (self.folder / LOG).open("a") as stream:
-                stream.write(json.dumps(progress.history[-1]) + "\n")
+            write_history(self.folder, progress.history)
 
     def _checkpoint(self) -> None:
         progress = self.progress
         self._mean_loss()  # a checkpoint of a broken network could never be resumed
         progress.round_loss = float(progress.round_loss)
-        if self.recipe.speed.rest_epochs and self.accelerator.num_processes > 1:
-            gathered = self.accelerator.gather(torch.from_numpy(self.rests_until_N).to(self.accelerator.device))
-            merged_N = gathered.view(self.accelerator.num_processes, -1).amax(dim=0)
-            self.rests_until_N[:] = merged_N.numpy(force=True)
+        self._exchange_rests()
         if self.accelerator.is_main_process:
-            checkpoint.save(self.accelerator, self.folder, progress, self.rests_until_N)
+            checkpoint.save(self.accelerator, self.folder, progress, self.rests.until_N)
+
+
+class _Clock:
+    """Adds the time of a stretch of training, on the wall and on the processors, to a run's progress."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._started = time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        self._progress.seconds += time.perf_counter() - self._started[0]
+        self._progress.cpu_seconds += time.process_time() - self._started[1]
+
+
+def _class_weights(recipe: Recipe, parts: Parts) -> Tensor | None:
+    """What each class weighs in the loss `[C]`; None where all weigh the same."""
+    if recipe.loss.label_weights == "none":
+        return None
+    counts = label_counts(parts.train.examples)
+    return losses.inverse_frequency(torch.tensor([counts[label] for label in parts.train.labels]))
+
+
+def _leave_out_unused(objective: Objective, train: ArrayDataset) -> None:
+    """Take parameters that the loss does not depend on out of training: the exchange waits for every gradient."""
+    batch = train.collate([train[0]])
+    objective.eval()
+    objective(batch.inputs, batch.targets, 0.0).loss_B.sum().backward()
+    for parameter in objective.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+        parameter.grad = None
 
 
 def mixed_precision(precision: str) -> str:
@@ -251,10 +281,3 @@ def _peak_memory_bytes() -> int:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _forget_lines_after(file: Path, step: int) -> None:
-    """Drop what a run logged after the checkpoint that it goes on from."""
-    if file.is_file():
-        kept = [line for line in file.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= step]
-        file.write_text("".join(kept))

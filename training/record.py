@@ -43,7 +43,7 @@ class Result(Frozen):
 def write_recipe(folder: Path, recipe: Recipe) -> None:
     """Note what a run is about to do."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / RECIPE, recipe.model_dump_json(indent=1))
+    _write(folder / RECIPE, recipe.model_dump_json(indent=1) + "\n")
 
 
 def write_result(folder: Path, data: LabelledData, test: dict[str, float], bundle: Path | None = None) -> Result:
@@ -59,7 +59,7 @@ def write_result(folder: Path, data: LabelledData, test: dict[str, float], bundl
         bundle=str(bundle) if bundle else None,
         bundle_bytes=folder_bytes(bundle) if bundle else None,
     )
-    _write(folder / RESULT, result.model_dump_json(indent=1))
+    _write(folder / RESULT, result.model_dump_json(indent=1) + "\n")
     return result
 
 
@@ -67,6 +67,11 @@ def read_result(folder: Path) -> Result | None:
     """How a run ended; None where it has not."""
     file = folder / RESULT
     return Result.model_validate_json(file.read_bytes()) if file.is_file() else None
+
+
+def write_history(folder: Path, history: list[Row]) -> None:
+    """Write one line a validation; whole or not at all, as a process may be killed in the midst of a line."""
+    _write(folder / LOG, "".join(json.dumps(row) + "\n" for row in history))
 
 
 def read_history(folder: Path) -> list[Row]:
@@ -90,5 +95,5 @@ def folder_bytes(folder: Path) -> int:
 def _write(file: Path, text: str) -> None:
     # Renamed when it is whole: that the file is there says something. Several processes may write the same at once.
     unfinished = file.with_name(f".{file.name}.{os.getpid()}.part")
-    unfinished.write_text(text + "\n")
+    unfinished.write_text(text)
     unfinished.rename(file)

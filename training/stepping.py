@@ -192,7 +192,9 @@ class Stepper:
         """Sums over all processes."""
         if self.accelerator.num_processes == 1:
             return list(values)
-        summed = self.accelerator.reduce(torch.tensor(values, device=self.accelerator.device), "sum")
+        summed = self.accelerator.reduce(
+            torch.tensor(values, dtype=torch.float64, device=self.accelerator.device), "sum"
+        )
         return [float(value) for value in summed]
 
 

@@ -1,12 +1,19 @@
 """A WordPiece tokenizer from the training texts, for networks that start from nothing."""
 
+from collections.abc import Iterable
+
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 _SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
-def train_tokenizer(texts: list[str], vocabulary_size: int) -> Tokenizer:
-    """A WordPiece tokenizer, made from the training texts as BERT's was from its own; the same texts give the same."""
+def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Tokenizer:
+    """A WordPiece tokenizer, made from the training texts as BERT's was from its own; the same texts give the same.
+
+    Args:
+        texts: Gone through twice, and not kept.
+        vocabulary_size: Pieces at most.
+    """
     draft = _wordpiece({})
     # The trainer numbers the pieces of one letter in the order of a hash table, which is another in every run, and its
     # merges follow from the numbers. Those that it is given keep theirs.
@@ -14,7 +21,7 @@ def train_tokenizer(texts: list[str], vocabulary_size: int) -> Tokenizer:
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocabulary_size, special_tokens=[*_SPECIAL_TOKENS, *letters], show_progress=False
     )
-    draft.train_from_iterator(texts, trainer)
+    draft.train_from_iterator(iter(texts), trainer)
     # To the draft the pieces of one letter are special, to be found anywhere in a text: take its vocabulary alone.
     tokenizer = _wordpiece(draft.get_vocab())
     tokenizer.add_special_tokens(_SPECIAL_TOKENS)

@@ -10,10 +10,11 @@ from accelerate.utils import set_seed
 
 from training.build import Parts, build_parts
 from training.config import PretrainedBackbone, Recipe
-from training.data.dataset import LabelledData
+from training.data.dataset import LabelledData, add_identities
 from training.export import export_bundle
 from training.features import with_cached_features
 from training.loop import Run
+from training.processes import is_main
 from training.record import read_history, write_recipe, write_result
 from training.report import Finished, write_report
 from training.tracking import Tracker
@@ -42,9 +43,10 @@ def train(
         tracker: Where its figures are logged to besides its folder.
     """
     folder = run_folder(recipe, data, runs)
-    if restart:
-        shutil.rmtree(folder, ignore_errors=True)
-    write_recipe(folder, recipe)
+    if is_main():  # the others read the folder once they have met it in `Run`
+        if restart:
+            shutil.rmtree(folder, ignore_errors=True)
+        write_recipe(folder, recipe)
     set_seed(recipe.seed)
     parts = build_parts(recipe, data)
     is_frozen = isinstance(recipe.backbone, PretrainedBackbone) and recipe.backbone.frozen
@@ -60,10 +62,13 @@ def train_and_export(
     runs: Path,
     restart: bool = False,
     tracker: Tracker = "tensorboard",
-) -> Finished:
-    """Train as `train` does and write the bundle to the folder `out`."""
+) -> Finished | None:
+    """Train as `train` does and write the bundle to the folder `out`; None in all processes but the main one."""
     started = time.perf_counter()
-    exported = export_bundle(recipe, data, train(recipe, data, runs, restart, tracker).whole, out)
+    trained = train(recipe, data, runs, restart, tracker)
+    if not is_main():
+        return None
+    exported = export_bundle(recipe, data, trained.whole, out)
     folder = run_folder(recipe, data, runs)
     result = write_result(folder, data, exported.metrics, exported.bundle.path)
     report = write_report(folder, recipe, data, exported.answers, read_history(folder), result)
@@ -74,5 +79,5 @@ def run_folder(recipe: Recipe, data: LabelledData, runs: Path) -> Path:
     """Where a run lives: its recipe's name, and a digest of everything that the recipe says and the data holds."""
     digest = hashlib.sha256(recipe.model_dump_json().encode())
     for split in (data.train, data.validation, data.test):
-        digest.update(repr([example.identity for example in split]).encode())
+        add_identities(digest, split)
     return runs / f"{recipe.name}-{digest.hexdigest()[:10]}"

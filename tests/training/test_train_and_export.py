@@ -7,9 +7,8 @@ from training.card import model_card
 from training.config import Recipe
 from training.data.arrays import ArrayDataset
 from training.evaluate_bundle import measure_bundle
-from training.loop import LOG
 from training.overrides import named_recipe, override
-from training.record import RECIPE, read_history, read_result
+from training.record import LOG, RECIPE, read_history, read_result
 from training.report import Finished, table
 from training.train_and_export import run_folder, train_and_export
 

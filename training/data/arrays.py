@@ -95,11 +95,12 @@ class ArrayDataset(Dataset[Row]):
         targets[[self._index_of[label] for label in self.examples[index].labels if label in self._index_of]] = True
         return targets
 
-    def lengths(self) -> list[int] | None:
-        """About how long each text is, in characters; None where all inputs have one size."""
+    def lengths(self) -> npt.NDArray[np.int32] | None:
+        """About how long each text is `[N]`, in characters; None where all inputs have one size."""
         if not self.examples or self.examples[0].file is not None:
             return None
-        return [sum(map(len, example.words)) if example.words else len(example.text or "") for example in self.examples]
+        lengths = (sum(map(len, example.words or (example.text or "",))) for example in self.examples)
+        return np.fromiter(lengths, np.int32, len(self.examples))
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Rows -> one batch, padded exactly as the service pads."""
@@ -125,13 +126,25 @@ class ArrayDataset(Dataset[Row]):
         return self._cache[index]
 
 
-def batches(dataset: ArrayDataset, title: str, batch_size: int = 32, limit: int | None = None) -> Iterator[list[Row]]:
+def batches(
+    dataset: ArrayDataset,
+    title: str,
+    batch_size: int = 32,
+    limit: int | None = None,
+    share: tuple[int, int] = (0, 1),
+) -> Iterator[list[Row]]:
     """The rows of a data set in order, `batch_size` at a time, with a progress bar called `title`.
 
-    Only the first `limit` rows where one is given.
+    Args:
+        dataset: Where they are.
+        title: What the bar says.
+        batch_size: Rows at a time.
+        limit: Only the first `limit` rows where one is given.
+        share: `(i, n)` is every n-th batch, from the i-th.
     """
     count = len(dataset) if limit is None else min(limit, len(dataset))
-    for start in tqdm(range(0, count, batch_size), desc=title, unit="batch", leave=False, disable=None):
+    starts = range(0, count, batch_size)[share[0] :: share[1]]
+    for start in tqdm(starts, desc=title, unit="batch", leave=False, disable=None):
         yield [dataset[index] for index in range(start, min(start + batch_size, count))]
 
 

@@ -1,7 +1,5 @@
 """Which examples share a batch: a pure function of the seed and the epoch, so that a resumed run deals them again."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -10,7 +8,7 @@ _BUCKET_BATCHES = 50
 
 
 def epoch_batches(
-    positions: npt.NDArray[np.int64], lengths: Sequence[int] | None, batch_size: int, seed: int, epoch: int
+    positions: npt.NDArray[np.int64], lengths: npt.NDArray[np.int32] | None, batch_size: int, seed: int, epoch: int
 ) -> list[list[int]]:
     """Deal the positions of one epoch into batches; only the last dealt may be smaller.
 
@@ -26,11 +24,10 @@ def epoch_batches(
     order = chance.permutation(positions)
     if lengths is None:
         return [order[start : start + batch_size].tolist() for start in range(0, len(order), batch_size)]
-    length_of = np.asarray(lengths)
     batches = []
     for start in range(0, len(order), batch_size * _BUCKET_BATCHES):
         bucket = order[start : start + batch_size * _BUCKET_BATCHES]
-        bucket = bucket[np.argsort(length_of[bucket], kind="stable")]
+        bucket = bucket[np.argsort(lengths[bucket], kind="stable")]
         batches += [bucket[first : first + batch_size].tolist() for first in range(0, len(bucket), batch_size)]
     return [batches[number] for number in chance.permutation(len(batches))]
 

@@ -28,7 +28,8 @@ def cached_folder(name: str, build: Callable[[Path], None], *, resume: bool = Fa
     entry = cache_root() / name
     if entry.is_dir():
         return entry
-    with _only_one_process(name):
+    cache_root().mkdir(parents=True, exist_ok=True)
+    with only_one_process(cache_root() / f".{name}.lock"):
         if entry.is_dir():  # another process built it while this one waited
             return entry
         partial = cache_root() / f".{name}.partial"
@@ -41,9 +42,9 @@ def cached_folder(name: str, build: Callable[[Path], None], *, resume: bool = Fa
 
 
 @contextmanager
-def _only_one_process(name: str) -> Iterator[None]:
-    cache_root().mkdir(parents=True, exist_ok=True)
+def only_one_process(lock: Path) -> Iterator[None]:
+    """Wait until no other process is within; `lock` is a file for this and nothing else."""
     # The system drops the lock with the process, so a killed one locks nobody out.
-    with (cache_root() / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
         yield

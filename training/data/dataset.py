@@ -3,6 +3,7 @@
 Nothing here knows where data comes from, nor how an example becomes a tensor.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -87,6 +88,14 @@ class LabelledData:
         yield from self.train
         yield from self.validation
         yield from self.test
+
+
+def add_identities(digest: "hashlib._Hash", examples: Iterable[Example]) -> None:
+    """Add the identities of examples to a digest, one after the other: as the repr of their list, which is not made."""
+    digest.update(b"[")
+    for position, example in enumerate(examples):
+        digest.update(f"{', ' if position else ''}{example.identity!r}".encode())
+    digest.update(b"]")
 
 
 def label_counts(examples: Iterable[Example]) -> Counter[str]:

@@ -2,7 +2,7 @@ import numpy as np
 
 from training.data.batching import epoch_batches, share_of
 
-LENGTHS = [(7919 * position) % 97 + 1 for position in range(1000)]
+LENGTHS = np.array([(7919 * position) % 97 + 1 for position in range(1000)], np.int32)
 
 
 def test_an_epoch_deals_every_position_once_and_full_batches():
