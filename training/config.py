@@ -7,8 +7,8 @@ from pydantic import Field, field_validator
 
 from model.errors import LabelsetError
 from model.manifest import Frozen
+from model.policies import Policy
 
-Policy = Literal["predicted_count", "expected_f1", "fixed_count", "fixed_rate", "learned_threshold", "positive_logits"]
 LossName = Literal[
     "as_softmax",
     "zlpr",

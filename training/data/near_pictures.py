@@ -12,9 +12,12 @@ from model import preprocess
 from model.manifest import ImagePreprocessing
 from model.preprocess import InputError
 
-# Bits of 64 in which the outlines of two copies may differ, and levels of 256 by which their colours may on average.
+# Bits of 64 in which the outlines of two copies may differ, and how far apart their colours may be on average, as a
+# part of the picture's own contrast: small drawings on white are alike in all but the drawing.
 _MAX_BITS = 4
-_MAX_LEVELS = 8
+_MAX_DIFFERENCE = 0.15
+# In levels of 256: what saving once more changes in a picture of hardly any contrast.
+_NOISE = 1.0
 # Levels from which a cell counts as brighter than the one beside it: below is the noise of a JPEG's flat areas.
 _BRIGHTER = 4
 _PROBES_AT_ONCE = 64
@@ -56,10 +59,12 @@ class Looks:
             probes += start
             known = self.is_known_N[probes] & others.is_known_N[candidates]
             for probe, candidate in zip(probes[known], candidates[known], strict=True):
-                if found_N[probe] < 0 and self._levels_apart(probe, others, candidate) <= _MAX_LEVELS:
+                if found_N[probe] < 0 and self._looks_as(probe, others, candidate):
                     found_N[probe] = candidate
         return found_N
 
-    def _levels_apart(self, own: int, others: "Looks", other: int) -> float:
-        difference = self.colours_NX[own].astype(np.int16) - others.colours_NX[other]
-        return float(np.abs(difference).mean())
+    def _looks_as(self, own: int, others: "Looks", other: int) -> bool:
+        colours_X = self.colours_NX[own].astype(np.float32)
+        contrast = np.abs(colours_X - colours_X.mean()).mean()
+        difference = np.abs(colours_X - others.colours_NX[other]).mean()
+        return bool(difference <= max(_NOISE, _MAX_DIFFERENCE * contrast))

@@ -6,7 +6,6 @@ words to a network of two layers. Here they are texts, so that everything for te
 """
 
 import numpy as np
-from sklearn.datasets import make_multilabel_classification
 
 from training.data.dataset import DataError, Example, LabelledData
 from training.data.split import SHARES, split_by_group
@@ -45,6 +44,8 @@ def load_synthetic(
 
 def make_documents(seed: int, *, classes: int, labels: int, length: int, words: int, examples: int) -> list[Example]:
     """The documents, their words in random order; arguments are those of `load_synthetic`."""
+    from sklearn.datasets import make_multilabel_classification  # here, because it takes a second to import
+
     counts_BW, targets_BC = make_multilabel_classification(
         n_samples=examples,
         n_features=words,
