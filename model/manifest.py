@@ -14,6 +14,8 @@ POLICY_INPUT = "sparsity_policy"
 
 # A set of labels for each input; one label for each input; one label for each word of a text.
 Task = Literal["multi_label", "multi_class", "token_classification"]
+# What the graph computes its backbone in.
+Arithmetic = Literal["float32", "float16", "int8"]
 
 
 class Frozen(BaseModel):
@@ -130,6 +132,7 @@ class Manifest(Frozen):
     schema_version: Literal[1] = SCHEMA_VERSION
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     task: Task = "multi_label"
+    arithmetic: Arithmetic = "float32"
     labels: tuple[str, ...] = Field(min_length=1)
     preprocessing: Preprocessing
     sparsity: SparsityPolicy

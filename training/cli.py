@@ -83,11 +83,7 @@ def train_and_export(
             continue
         everything.append(finished)
         exported = finished.exported
-        click.echo(
-            f"{recipe.name}: bundle {exported.bundle.path} verified: torch and onnxruntime agree on "
-            f"{exported.agreement.examples} test examples ({exported.agreement.undecided} too close to call), largest "
-            f"difference of a probability {exported.agreement.largest_difference:.1e}"
-        )
+        click.echo(f"{recipe.name}: bundle {exported.bundle.path} verified: {exported.agreement}")
         click.echo(f"{recipe.name}: report {finished.report}")
     if everything:
         click.echo("\n" + table(everything))

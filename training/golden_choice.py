@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from model.manifest import Arithmetic
 from model.policies import expected_f1
 from training.data.dataset import Example
 from training.evaluate import Answers
@@ -15,6 +16,8 @@ GOLDEN_COUNT = 5
 MAX_GOLDEN_BYTES = {"image": 64 * 1024, "audio": 512 * 1024}
 # In logits; sums taken in another order on another processor differ by about 1e-5.
 MIN_MARGIN = 1e-2
+# Where the graph rounds as it goes, such a difference can become one of a whole step.
+MIN_MARGINS: dict[Arithmetic, float] = {"float32": MIN_MARGIN, "float16": 0.1, "int8": 0.5}
 
 
 def decision_margin(answers: Answers) -> npt.NDArray[np.float32]:
@@ -53,17 +56,17 @@ def _lead(scores_NK: npt.NDArray[np.floating]) -> npt.NDArray[np.floating] | flo
     return best_N2[:, 1] - best_N2[:, 0]
 
 
-def choose_golden(answers: Answers, examples: Sequence[Example]) -> list[int]:
+def choose_golden(answers: Answers, examples: Sequence[Example], min_margin: float = MIN_MARGIN) -> list[int]:
     """Positions of up to `GOLDEN_COUNT` right answers with a wide margin and different label sets.
 
-    An answer within `MIN_MARGIN` of another label set is never taken. Where the model is right too rarely, wide margins
+    An answer within `min_margin` of another label set is never taken. Where the model is right too rarely, wide margins
     of wrong answers fill up: a golden example says what the model answers, not what is true.
     """
     example_N = np.arange(len(answers.targets_NC)) if answers.example_N is None else answers.example_N
     found = _by_example(answers, example_N, examples)
     order = np.lexsort((-found.margin_E, ~found.several_E, ~found.right_E))
     chosen: dict[bytes, int] = {}
-    for index in map(int, order[found.margin_E[order] >= MIN_MARGIN]):
+    for index in map(int, order[found.margin_E[order] >= min_margin]):
         if _fits(examples[index]):
             chosen.setdefault((answers.probabilities_NC[example_N == index] != 0).tobytes(), index)
         if len(chosen) == GOLDEN_COUNT:

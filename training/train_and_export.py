@@ -76,8 +76,11 @@ def train_and_export(
 
 
 def run_folder(recipe: Recipe, data: LabelledData, runs: Path) -> Path:
-    """Where a run lives: its recipe's name, and a digest of everything that the recipe says and the data holds."""
-    digest = hashlib.sha256(recipe.model_dump_json().encode())
+    """Where a run lives: its recipe's name, and a digest of everything that the recipe says and the data holds.
+
+    But for the export: a run is not trained anew for it.
+    """
+    digest = hashlib.sha256(recipe.model_dump_json(exclude={"export"}).encode())
     for split in (data.train, data.validation, data.test):
         add_identities(digest, split)
     return runs / f"{recipe.name}-{digest.hexdigest()[:10]}"
