@@ -5,6 +5,7 @@ Knows nothing of bundles or of where data comes from. What a step is stands in `
 
 import math
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,11 +214,12 @@ class Run:
         else:
             progress.stale_rounds += 1
         row = progress.history[-1]
-        bar.write(
+        text = (
             f"epoch {row['epoch']:g}: loss {row['train_loss']:.3f}, validation "
             + ", ".join(f"{METRIC_TITLES[name]} {metrics[name]:.4f}" for name in _SHOWN if name in metrics)
             + (f", active {row['active_share']:.0%}" if row["active_share"] < 1 else "")
         )
+        bar.write(text, file=sys.stderr)  # where the bar is
 
     def _log(self, **values: float) -> None:
         """Append figures to the history, the JSONL file and TensorBoard."""
