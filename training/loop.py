@@ -61,7 +61,7 @@ class Run:
         if self.accelerator.num_processes > 1:
             _leave_out_unused(objective, parts.train)
         if recipe.speed.compile:
-            objective.compile(dynamic=True)
+            objective.compile_network()
         self.objective, self.optimizer = self.accelerator.prepare(
             objective, build_optimizer(self.classifier, recipe.optimizer)
         )

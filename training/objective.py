@@ -36,9 +36,17 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.classifier = classifier
+        self._network = classifier.__call__
         self.config = config
         self.task = task
         self._loss = losses.build(config, task, class_weight_C)
+
+    def compile_network(self) -> None:
+        """Compile the network for training; the classifier itself, which is evaluated and exported, stays as it is.
+
+        Without the loss: that is little work, and what depends on progress would be compiled anew with every step.
+        """
+        self._network = torch.compile(self.classifier.forward, dynamic=True)
 
     def forward(self, inputs: Tensor, targets: Tensor, progress: float) -> RowLoss:
         """Loss of each row of a batch.
@@ -48,7 +56,7 @@ class Objective(nn.Module):
             targets: Multi-hot `[B, C]`, bool; for token classification classes `[B, T]`, -100 where none is learned.
             progress: Part of the run that is done, in [0, 1].
         """
-        output = self.classifier(inputs)
+        output = self._network(inputs)
         logits = _at_least_float32(output.logits_BC)
         if self.task == "token_classification":
             return self._of_tokens(logits, targets, progress)

@@ -46,10 +46,14 @@ def _batches(count):
         yield Batch(inputs_BF, targets_BC, torch.arange(BATCH) + number * BATCH)
 
 
-def _step(settings, pace, batches=6):
+def _step(settings, pace, batches=6, compiled=False):
     recipe = override(named_recipe("text"), [*SETTINGS, *settings])
     accelerator = Accelerator(cpu=True)
     objective = _objective(recipe)
+    if compiled:
+        names = set(objective.state_dict())
+        objective.compile_network()
+        assert set(objective.state_dict()) == names
     before = [parameter.detach().clone() for parameter in objective.parameters()]
     optimizer = torch.optim.SGD(objective.parameters(), lr=1.0)
     objective, optimizer = accelerator.prepare(objective, optimizer)
@@ -69,6 +73,17 @@ def test_a_step_on_the_unmasked_samples_alone_is_the_step_on_all():
     for actual, wanted in zip(gradients, expected, strict=True):
         assert wanted.abs().max() > 1e-3
         torch.testing.assert_close(actual, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
+def test_a_compiled_network_takes_the_same_step_whatever_is_left_of_a_window():
+    for share in (0.3, 1.0):
+        compiled, gradients = _step(["speed.skip_masked=true"], Pace(active_share=share), compiled=True)
+        plain, expected = _step(["speed.skip_masked=true"], Pace(active_share=share))
+        assert (compiled.batches, sorted(compiled.masked)) == (plain.batches, sorted(plain.masked))
+        for actual, wanted in zip(gradients, expected, strict=True):
+            torch.testing.assert_close(actual, wanted, rtol=0, atol=1e-12)
 
 
 def test_while_most_samples_are_active_a_step_does_not_look_first():
