@@ -17,8 +17,11 @@ from typing import Any
 
 import click
 import onnx
+from onnxruntime.transformers.optimizer import optimize_model
 
-from model.bundle import GRAPH
+from model import bundle
+from model.bundle import GRAPH, Bundle
+from model.nn.backbones import TextBackbone
 from model.predictor import Predictor
 from training.agreement import Cost
 from training.build import Parts
@@ -59,7 +62,7 @@ def main(
 def measure(
     recipe: Recipe, data: LabelledData, parts: Parts, test_limit: int | None = None, batches: int = 20
 ) -> list[Record]:
-    """One record an export."""
+    """One record an export; of a BERT one more, of the graph that onnxruntime's optimizer makes of the float32 one."""
     test = type(parts.test)(parts.test.examples[:test_limit], data.labels, parts.test.preprocess)
     records, predictors = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -68,27 +71,45 @@ def measure(
             # A copy: the export rounds weights in place.
             copied = dataclasses.replace(parts, classifier=copy.deepcopy(parts.classifier), test=test)
             exported = export_bundle(own, data, copied, Path(folder) / f"{weights}-{arithmetic}")
-            file = exported.bundle.file(GRAPH)
+            name = {"recipe": recipe.name, "weights": weights, "arithmetic": arithmetic}
             cost = exported.agreement if isinstance(exported.agreement, Cost) else None
-            records.append(
-                {
-                    "recipe": recipe.name,
-                    "weights": weights,
-                    "arithmetic": arithmetic,
-                    "nodes": len(onnx.load(file).graph.node),
-                    "bytes": file.stat().st_size,
-                    "example_f1": exported.metrics["example_f1"],
-                    "same_label_sets": cost.same_label_sets if cost else None,
-                    "test_examples": len(test),
-                }
-            )
+            quality = {
+                "example_f1": exported.metrics["example_f1"],
+                "same_label_sets": cost.same_label_sets if cost else None,
+                "test_examples": len(test),
+            }
+            records.append({**name, **_size(exported.bundle), **quality})
             predictors.append(Predictor(exported.bundle, device="cpu", threads=1))
+        if isinstance(parts.classifier.backbone, TextBackbone):
+            fused = _fused_offline(predictors[0].bundle, parts.classifier.backbone, Path(folder) / "fused")
+            records.append({**records[0], "arithmetic": "float32, fused offline", **_size(fused)})
+            predictors.append(Predictor(fused, device="cpu", threads=1))
         for size in BATCH_SIZES:
             seconds = _seconds(predictors, copied, size, batches)
             for record, own_seconds in zip(records, seconds, strict=True):
                 record[f"milliseconds_{size}"] = own_seconds * 1e3
                 record[f"ratio_{size}"] = own_seconds / seconds[0]
     return records
+
+
+def _size(exported: Bundle) -> Record:
+    file = exported.file(GRAPH)
+    return {"nodes": len(onnx.load(file).graph.node), "bytes": file.stat().st_size}
+
+
+def _fused_offline(exported: Bundle, backbone: TextBackbone, folder: Path) -> Bundle:
+    """The bundle with the graph that onnxruntime's optimizer for BERT makes of its own."""
+    config = backbone.network.config
+    graph = optimize_model(
+        str(exported.file(GRAPH)),
+        model_type="bert",
+        num_heads=config.num_attention_heads,
+        hidden_size=config.hidden_size,
+        opt_level=0,
+    ).model
+    files = {name: exported.file(name).read_bytes() for name in exported.manifest.files}
+    manifest = exported.manifest.model_dump(exclude={"files"})
+    return bundle.write(folder, manifest, {**files, GRAPH: graph.SerializeToString()})
 
 
 def _seconds(predictors: list[Predictor], parts: Parts, size: int, batches: int) -> list[float]:

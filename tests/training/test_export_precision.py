@@ -219,3 +219,11 @@ def test_only_graphs_of_lower_precision_may_answer_their_golden_examples_a_littl
         assert golden.replay(Predictor(written, device="cpu"))
     with pytest.raises(GoldenMismatch, match=r"within 0\.0001"):
         golden.replay(Predictor(bundle.write(tmp_path / "float32", manifest, files), device="cpu"))
+
+
+def test_attention_is_exported_as_products_and_a_softmax_and_the_network_keeps_its_own(trained_text):
+    nodes = [node.op_type for node in onnx.load(trained_text.bundle / GRAPH).graph.node]
+    # torch's fused attention would bring a check for rows of which everything is masked, and take shapes apart.
+    assert "IsNaN" not in nodes
+    assert len(nodes) <= 120
+    assert trained_text.parts.classifier.backbone.network.config._attn_implementation == "sdpa"
