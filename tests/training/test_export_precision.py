@@ -225,5 +225,5 @@ def test_attention_is_exported_as_products_and_a_softmax_and_the_network_keeps_i
     nodes = [node.op_type for node in onnx.load(trained_text.bundle / GRAPH).graph.node]
     # torch's fused attention would bring a check for rows of which everything is masked, and take shapes apart.
     assert "IsNaN" not in nodes
-    assert len(nodes) <= 120
+    assert nodes.count("Slice") == 3
     assert trained_text.parts.classifier.backbone.network.config._attn_implementation == "sdpa"
