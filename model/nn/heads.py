@@ -57,8 +57,15 @@ class _Decision(NamedTuple):
         return _Decision(*(torch.where(condition_B, own_B, other_B) for own_B, other_B in pairs))
 
 
+# Highest classes whose probabilities the count sees, and the lowest logarithm of one that it can tell from nothing.
+_SHAPE_CLASSES = 12
+_LOWEST = -10.0
+
+
 class LabelSetHead(nn.Module):
     """Linear layers on one feature, and the policy that turns them into a sparse distribution.
+
+    The count is decided from the feature and from how the probabilities of the highest classes fall (ADR 9).
 
     The layer of counts is there if the policy has a `max_label_count`: a head for one label an input is built with
     `SparsityPolicy(policy="fixed_count", label_count=1)`. The layer of t is there if the policy is `learned_threshold`.
@@ -74,6 +81,8 @@ class LabelSetHead(nn.Module):
         self.logits = nn.Linear(feature_size, class_count)
         counted = policy.max_label_count is not None
         self.count_logits = nn.Linear(feature_size, (policy.max_label_count or 0) + 1) if counted else None
+        shape_size = 2 * min(_SHAPE_CLASSES, class_count)
+        self.count_of_shape = nn.Linear(shape_size, (policy.max_label_count or 0) + 1, bias=False) if counted else None
         self.t = nn.Linear(feature_size, 1) if policy.policy == "learned_threshold" else None
         matrix_KK = torch.from_numpy(expected_f1_matrix(policy.max_label_count or 0)).float()
         self.register_buffer("expected_f1_KK", matrix_KK, persistent=False)
@@ -88,11 +97,23 @@ class LabelSetHead(nn.Module):
     def forward(self, feature_BF: Tensor) -> HeadOutput:
         """Feature `[B, F]` -> logits, count logits and t; of texts' tokens `[B, T, F]`, all with one axis more."""
         feature_BF = self.dropout(feature_BF)
+        logits_BC = self.logits(feature_BF)
         return HeadOutput(
-            self.logits(feature_BF),
-            feature_BF[..., :0] if self.count_logits is None else self.count_logits(feature_BF),
+            logits_BC,
+            self._count_logits(feature_BF, logits_BC),
             None if self.t is None else self._positive(self.t(feature_BF)),
         )
+
+    def _count_logits(self, feature_BF: Tensor, logits_BC: Tensor) -> Tensor:
+        """From the feature, and from how the probabilities of the highest classes fall."""
+        if self.count_logits is None or self.count_of_shape is None:
+            return feature_BF[..., :0]
+        # The count learns from the logits, the logits not from the count.
+        log_probability_BC = logits_BC.detach().float().log_softmax(dim=-1)
+        highest_BS = log_probability_BC.topk(min(_SHAPE_CLASSES, self.class_count), dim=-1).values
+        shape_BS = torch.cat([highest_BS.clamp(min=_LOWEST) / -_LOWEST, highest_BS.exp()], dim=-1)
+        count_logits_BK: Tensor = self.count_logits(feature_BF) + self.count_of_shape(shape_BS.to(feature_BF.dtype))
+        return count_logits_BK
 
     def probabilities(
         self,

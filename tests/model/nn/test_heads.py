@@ -221,3 +221,21 @@ def test_the_layer_of_t_is_there_for_its_policy_alone_and_its_t_is_above_zero():
 
 def test_the_constant_of_expected_f1_is_no_weight_of_a_checkpoint():
     assert not any("expected_f1" in name for name in _head(EXPECTED_F1).state_dict())
+
+
+def test_the_count_sees_how_the_probabilities_fall_and_the_logits_learn_nothing_from_it():
+    torch.manual_seed(0)
+    head = _head().eval()
+    features = torch.randn(3, 8)
+    with torch.no_grad():
+        head.count_logits.weight.zero_()
+        head.count_logits.bias.zero_()
+        # The number of labels by the probability of the second class alone: position 1 of the second half.
+        head.count_of_shape.weight.zero_()
+        head.count_of_shape.weight[2, CLASSES + 1] = 1.0
+    output = head(features)
+    second_B = output.logits_BC.softmax(dim=-1).sort(dim=-1, descending=True).values[:, 1]
+    torch.testing.assert_close(output.count_logits_BK[:, 2], second_B)
+    output.count_logits_BK.sum().backward()
+    assert head.logits.weight.grad is None
+    assert head.count_of_shape.weight.grad.any()
