@@ -279,6 +279,7 @@ def image_recipe() -> Recipe:
         backbone=NewBackbone(hidden_sizes=(8, 16), depths=(1, 1)),
         optimizer=OptimizerConfig(lr=1e-2, head_lr=1e-2),
         schedule=Schedule(epochs=8, batch_size=4, patience=8),
+        seed=1,
         precision="float32",
     )
 

@@ -219,7 +219,8 @@ class Run:
             + ", ".join(f"{METRIC_TITLES[name]} {metrics[name]:.4f}" for name in _SHOWN if name in metrics)
             + (f", active {row['active_share']:.0%}" if row["active_share"] < 1 else "")
         )
-        bar.write(text, file=sys.stderr)  # where the bar is
+        if self.accelerator.is_main_process:
+            bar.write(text, file=sys.stderr)  # where the bar is
 
     def _log(self, **values: float) -> None:
         """Append figures to the history, the JSONL file and TensorBoard."""

@@ -14,6 +14,7 @@ from torch.nn import functional
 from model.manifest import SparsityPolicy
 from model.policies import Policy, expected_f1_matrix, graph_code
 from model.sparse_softmax.torch_op import r_softmax
+from model.sparse_softmax.torch_plain import computed_in
 
 # Softplus underflows to 0, at which t-softmax is not defined; the largest logit alone survives at this t already.
 SMALLEST_T = 1e-6
@@ -109,7 +110,7 @@ class LabelSetHead(nn.Module):
         if self.count_logits is None or self.count_of_shape is None:
             return feature_BF[..., :0]
         # The count learns from the logits, the logits not from the count.
-        log_probability_BC = logits_BC.detach().float().log_softmax(dim=-1)
+        log_probability_BC = logits_BC.detach().to(computed_in(logits_BC.dtype)).log_softmax(dim=-1)
         highest_BS = log_probability_BC.topk(min(_SHAPE_CLASSES, self.class_count), dim=-1).values
         shape_BS = torch.cat([highest_BS.clamp(min=_LOWEST) / -_LOWEST, highest_BS.exp()], dim=-1)
         count_logits_BK: Tensor = self.count_logits(feature_BF) + self.count_of_shape(shape_BS.to(feature_BF.dtype))

@@ -14,6 +14,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from model.bundle import GRAPH
+from model.policies import graph_code
 from model.predictor import Predictor
 from model.session import Sparsity
 from training.data.arrays import raw_input
@@ -82,6 +83,7 @@ def test_the_reference_evaluator_answers_as_the_library(trained, predictor, item
         **predictor.preprocess.collate([predictor.preprocess(item) for item in items]),
         "label_count": np.full(len(items), -1 if wish.label_count is None else wish.label_count),
         "sparsity_rate": np.full(len(items), -1.0 if wish.sparsity_rate is None else wish.sparsity_rate),
+        "sparsity_policy": np.full(len(items), graph_code(predictor.bundle.manifest.sparsity.policy)),
     }
     evaluator = ReferenceEvaluator(str(trained.bundle / GRAPH))
     # Like every ONNX graph, it computes both sides of a choice: also the division that is then not taken.

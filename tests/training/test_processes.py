@@ -49,13 +49,14 @@ def start(*command, processes=2) -> subprocess.Popen:
     )
 
 
-def finish(process: subprocess.Popen) -> str:
+def finish(process: subprocess.Popen) -> tuple[str, str]:
+    """What it said, on both streams."""
     try:
         stdout, stderr = process.communicate(timeout=200)
     finally:
         end(process)
     assert process.returncode == 0, stderr
-    return stdout
+    return stdout, stderr
 
 
 def end(process: subprocess.Popen) -> None:
@@ -218,10 +219,10 @@ def test_the_command_exports_once_and_only_the_main_process_speaks(text_data, tm
     ]
     options = [f"--set={setting}" for setting in settings]
     places = ["--out", tmp_path / "bundle", "--runs", tmp_path / "runs"]
-    stdout = finish(start("-m", "labelset", "train-and-export", "--data", file, *places, *options))
+    stdout, stderr = finish(start("-m", "labelset", "train-and-export", "--data", file, *places, *options))
     assert stdout.count("training, ") == 1
     assert stdout.count("verified: torch and onnxruntime agree") == 1
-    assert stdout.count("epoch 1: loss") == 1
+    assert stderr.count("epoch 1: loss") == 1
     assert (tmp_path / "bundle" / "bundle.json").is_file()
     [run] = (tmp_path / "runs").iterdir()
     assert (run / "report.html").is_file()

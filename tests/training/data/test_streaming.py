@@ -121,6 +121,7 @@ def test_rare_labels_are_dropped_from_a_stream(tmp_path):
 
 PEAK_GROWTH = """
 import pathlib, re, sys
+import numpy, pyarrow.ipc, pyarrow.parquet, sklearn.metrics  # their code counts as memory too, once it is touched
 from training.data import load
 from training.data.dataset import label_counts
 # Not getrusage, which counts the process that this one was forked from.
@@ -151,4 +152,4 @@ def test_a_stream_takes_a_small_part_of_the_memory_that_the_file_would(tmp_path)
         )
         growth_mb[way], count = map(int, done.stdout.split())
         assert count == 16_000
-    assert growth_mb["stream"] < 30 < 60 < growth_mb["hold"]
+    assert growth_mb["stream"] < 45 < 90 < growth_mb["hold"]
