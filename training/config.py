@@ -167,7 +167,9 @@ class SpeedConfig(Frozen):
 
     length_buckets: bool = Field(default=True, description="texts of similar length share a batch: less padding")
     skip_masked: bool = Field(
-        default=False, description="no backward pass for samples that the loss has masked (SPEC 3.6)"
+        default=False,
+        description="no backward pass for samples the loss has masked (SPEC 3.6): AS-Softmax with a delta below 1, "
+        "and of label sets a count_delta below 1 too",
     )
     rest_epochs: int = Field(
         default=0, ge=0, description="with skip_masked: epochs that a masked sample is not looked at"

@@ -151,7 +151,11 @@ class Stepper:
         return row_loss.loss_B > 0
 
     def _backward(self, window: _Window, progress: float) -> tuple[Tensor, list[int], float]:
-        """Add the gradient of the window's mean loss; gives that loss, and what a first look has not found out yet."""
+        """Add the gradient of the window's mean loss.
+
+        Returns:
+            That loss; the positions of the samples without one, as far as no first look has told; how many had one.
+        """
         passes = _passes(window.pieces, self.recipe.schedule.batch_size, self.pad_id)
         loss_sum = torch.zeros((), device=self.accelerator.device)
         masked: list[int] = []
@@ -175,7 +179,9 @@ class Stepper:
 
     @property
     def _may_mask(self) -> bool:
-        return self.recipe.loss.name == "as_softmax" and self.recipe.loss.delta < 1
+        # Other losses are never 0, and to look would make a GPU wait.
+        loss = self.recipe.loss
+        return loss.name == "as_softmax" and (loss.delta < 1 or loss.delta_scaling == "label_count")
 
     def _next_accumulation(self, current: int, rows: float, active: float) -> int:
         speed = self.recipe.speed
