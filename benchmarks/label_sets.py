@@ -8,6 +8,8 @@ by the loss's own rule, by thresholds, and by the true count, which nobody has w
 validation, one for all labels or one a label; beside them stands the best threshold of the test split itself, a bound.
 """
 
+import copy
+import functools
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -17,13 +19,16 @@ from typing import Any
 import click
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from model.policies import counts_by_policy
+from model.nn.classifier import Classifier
+from model.policies import CountPolicy, counts_by_policy
 from training import losses
 from training.config import Recipe
 from training.data.dataset import LabelledData
 from training.data.registry import load
 from training.evaluate import Answers, answer
+from training.f1_fit import fit_f1
 from training.metrics import best_threshold, label_set_metrics
 from training.overrides import named_recipe, override
 from training.train_and_export import train
@@ -53,7 +58,11 @@ LOSSES = {
     "AM-softmax": ["loss.name=am_softmax"],
     "T-softmax": ["loss.name=t_softmax", "loss.temperature=2"],
 }
-COUNTS = ("predicted count", "expected F1")
+COUNTS: dict[str, CountPolicy] = {
+    "predicted count": "predicted_count",
+    "expected F1": "expected_f1",
+    "predicted F1": "predicted_f1",
+}
 DECISIONS = (
     *COUNTS,
     "own rule",
@@ -62,6 +71,8 @@ DECISIONS = (
     "threshold tuned on test (bound)",
     "true count (bound)",
 )
+# Parts of validation for a figure of what is fitted to it.
+_FOLDS = 5
 Record = dict[str, Any]
 LabelSets = npt.NDArray[np.bool_]
 # What decides the label sets of a split; it may look at another split, as one who tunes a threshold does.
@@ -104,8 +115,18 @@ def decisions(recipe: Recipe, data: LabelledData, runs: Path) -> Iterator[tuple[
     parts = train(recipe, data, runs).seen
     validation = answer(parts.classifier, parts.validation, "validation")
     test = answer(parts.classifier, parts.test, "test")
-    for policy, name in zip(("predicted_count", "expected_f1"), COUNTS, strict=True):
-        yield name, _figures(validation, test, lambda split, policy=policy: _by_count(split, policy))
+    for name, policy in COUNTS.items():
+        decide = functools.partial(_by_count, policy=policy)
+        label_sets = _by_crossed_fit(parts.classifier, validation) if policy == "predicted_f1" else decide(validation)
+        yield (
+            name,
+            _record(
+                *(
+                    label_set_metrics(*pair)
+                    for pair in ((label_sets, validation.targets_NC), (decide(test), test.targets_NC))
+                )
+            ),
+        )
     yield "true count (bound)", _figures(validation, test, _by_true_count)
     rule = losses.own_decision(recipe.loss.name, "multi_label")
     if rule is None:
@@ -126,8 +147,33 @@ def decisions(recipe: Recipe, data: LabelledData, runs: Path) -> Iterator[tuple[
         yield "threshold tuned on test (bound)", _record(on_validation, on_test)
 
 
-def _by_count(split: Answers, policy: Any) -> LabelSets:
-    return top(split.logits_NC, counts_by_policy(policy, split.logits_NC, split.count_logits_NK))
+def _by_count(split: Answers, policy: CountPolicy) -> LabelSets:
+    count_N = counts_by_policy(policy, split.logits_NC, split.count_logits_NK, split.f1_logits_NK)
+    return top(split.logits_NC, count_N)
+
+
+def _by_crossed_fit(classifier: Classifier, validation: Answers) -> LabelSets:
+    """By the predicted F1 as it would be on data that it was not fitted to: each fifth by a fit to the others."""
+    layers = copy.deepcopy(classifier.head.count)
+    assert layers is not None
+    fold_N = np.random.default_rng(0).permutation(len(validation.targets_NC)) % _FOLDS
+    label_sets_NC = np.zeros_like(validation.targets_NC)
+    for fold in range(_FOLDS):
+        fit_f1(layers, _rows(validation, fold_N != fold))
+        held_out = _rows(validation, fold_N == fold)
+        with torch.inference_mode():
+            seen = layers.f1_inputs(torch.from_numpy(held_out.logits_NC), torch.from_numpy(held_out.count_logits_NK))
+            f1_logits_NK = layers.f1(seen).numpy()
+        label_sets_NC[fold_N == fold] = _by_count(held_out._replace(f1_logits_NK=f1_logits_NK), "predicted_f1")
+    return label_sets_NC
+
+
+def _rows(answers: Answers, chosen_N: npt.NDArray[np.bool_]) -> Answers:
+    return answers._replace(
+        logits_NC=answers.logits_NC[chosen_N],
+        count_logits_NK=answers.count_logits_NK[chosen_N],
+        targets_NC=answers.targets_NC[chosen_N],
+    )
 
 
 def _by_true_count(split: Answers) -> LabelSets:

@@ -101,6 +101,7 @@ class SparsityPolicy(Frozen):
 _NEEDS: dict[Policy, str] = {
     "predicted_count": "max_label_count",
     "expected_f1": "max_label_count",
+    "predicted_f1": "max_label_count",
     "fixed_count": "label_count",
     "fixed_rate": "sparsity_rate",
 }
@@ -154,7 +155,7 @@ class Manifest(Frozen):
         wanted = self.sparsity.label_count or 0
         if wanted > len(self.labels):
             raise ValueError(f"label_count of the policy must be at most {len(self.labels)}, the labels, got {wanted}")
-        chosen = self.sparsity.policy in ("expected_f1", "positive_logits", "learned_threshold")
+        chosen = self.sparsity.policy in ("expected_f1", "predicted_f1", "positive_logits", "learned_threshold")
         if chosen and all(spec.name != POLICY_INPUT for spec in self.inputs):
             raise ValueError(f"the policy {self.sparsity.policy} needs a graph with the input {POLICY_INPUT}")
         return self

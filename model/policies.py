@@ -9,13 +9,27 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-Policy = Literal["predicted_count", "expected_f1", "fixed_count", "fixed_rate", "learned_threshold", "positive_logits"]
-CountPolicy = Literal["predicted_count", "expected_f1", "positive_logits"]
+Policy = Literal[
+    "predicted_count",
+    "expected_f1",
+    "predicted_f1",
+    "fixed_count",
+    "fixed_rate",
+    "learned_threshold",
+    "positive_logits",
+]
+CountPolicy = Literal["predicted_count", "expected_f1", "predicted_f1", "positive_logits"]
 
 # What a graph itself can decide: its input `sparsity_policy` holds for each row a position in this tuple. The fixed
 # policies need no graph: they are wishes that the session makes for rows whose caller has none. Bundles hold the
 # positions, so a new policy goes to the end.
-GRAPH_POLICIES: tuple[Policy, ...] = ("predicted_count", "expected_f1", "positive_logits", "learned_threshold")
+GRAPH_POLICIES: tuple[Policy, ...] = (
+    "predicted_count",
+    "expected_f1",
+    "positive_logits",
+    "learned_threshold",
+    "predicted_f1",
+)
 
 
 def graph_code(policy: Policy) -> int:
@@ -42,7 +56,10 @@ def expected_f1(count_logits_NK: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 def counts_by_policy(
-    policy: CountPolicy, logits_NC: npt.NDArray[Any], count_logits_NK: npt.NDArray[Any]
+    policy: CountPolicy,
+    logits_NC: npt.NDArray[Any],
+    count_logits_NK: npt.NDArray[Any],
+    f1_logits_NK: npt.NDArray[Any] | None = None,
 ) -> npt.NDArray[np.int64]:
     """The number of labels of each example, as a policy decides it.
 
@@ -50,9 +67,10 @@ def counts_by_policy(
         policy: One that follows from logits alone: the fixed ones need a value of their own, `learned_threshold` its t.
         logits_NC: Scores of the classes.
         count_logits_NK: Scores of the counts 0 to K; `positive_logits` does not look at them.
+        f1_logits_NK: Scores of the same counts, by the F1 that each would have; only `predicted_f1` looks at them.
 
     Raises:
-        ValueError: another policy.
+        ValueError: another policy, or one whose logits are not there.
     """
     count_N: npt.NDArray[np.int64]
     match policy:
@@ -60,6 +78,10 @@ def counts_by_policy(
             count_N = count_logits_NK.argmax(axis=1)
         case "expected_f1":
             count_N = expected_f1(count_logits_NK).argmax(axis=1)
+        case "predicted_f1":
+            if f1_logits_NK is None:
+                raise ValueError("the policy predicted_f1 needs f1_logits_NK, got none")
+            count_N = f1_logits_NK.argmax(axis=1)
         case "positive_logits":
             count_N = np.count_nonzero(logits_NC > 0, axis=1)
         case _:

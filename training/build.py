@@ -130,7 +130,7 @@ def _policy(head: HeadConfig, task: Task, train: Sequence[Example], class_count:
         )
     if task != "multi_label":
         # Every input, or word, has one label: a prediction of that count would be 1 at all times.
-        if head.policy in {"predicted_count", "expected_f1"}:
+        if head.policy in {"predicted_count", "expected_f1", "predicted_f1"}:
             return SparsityPolicy(policy="fixed_count", label_count=1)
         return SparsityPolicy(policy=head.policy, label_count=head.label_count, sparsity_rate=head.sparsity_rate)
     return SparsityPolicy(

@@ -104,7 +104,7 @@ class NewBackbone(Frozen):
 class HeadConfig(Frozen):
     """How the served model decides how many labels there are (SPEC 2)."""
 
-    policy: Policy = "predicted_count"
+    policy: Policy = "predicted_f1"
     label_count: int | None = Field(default=None, ge=0)
     sparsity_rate: float | None = Field(default=None, ge=0, le=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)

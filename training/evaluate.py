@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ class Answers(NamedTuple):
     """A classifier's answers on N examples: float32 logits, count logits and probabilities, and the truth.
 
     Of a token classifier the rows are the labelled words, and `example_N` says to which example each belongs. `t_N` is
-    there where the policy is `learned_threshold`.
+    there where the policy is `learned_threshold`, `f1_logits_NK` where the head counts.
     """
 
     logits_NC: npt.NDArray[np.float32]
@@ -34,6 +34,7 @@ class Answers(NamedTuple):
     targets_NC: npt.NDArray[np.bool_]
     example_N: npt.NDArray[np.int64] | None = None
     t_N: npt.NDArray[np.float32] | None = None
+    f1_logits_NK: npt.NDArray[np.float32] | None = None
     policy: Policy = "predicted_count"
 
 
@@ -56,7 +57,7 @@ def answer_together(accelerator: Accelerator, classifier: Classifier, dataset: A
     return _joined(classifier, [answers for _, answers in sorted(numbered, key=itemgetter(0))])
 
 
-_Arrays = tuple[npt.NDArray[np.generic], ...]
+_Arrays = tuple[npt.NDArray[np.generic] | None, ...]
 
 
 def _answers(classifier: Classifier, dataset: ArrayDataset, row_batches: Iterable[list[Row]]) -> list[_Arrays]:
@@ -77,15 +78,25 @@ def _answers(classifier: Classifier, dataset: ArrayDataset, row_batches: Iterabl
             probabilities_BC = classifier.head.probabilities(output).probabilities_BC
             tensors = (output.logits_BC, output.count_logits_BK, probabilities_BC)
             arrays = (tensor.cpu().numpy() for tensor in tensors)
-            t = () if output.t_B is None else (output.t_B.cpu().numpy(),)
-            parts.append((*arrays, dataset.truth(rows), example_B.numpy(), *t))
+            some = (_numpy(output.t_B), _numpy(output.f1_logits_BK))
+            parts.append((*arrays, dataset.truth(rows), example_B.numpy(), *some))
     classifier.train(was_training)
     return parts
 
 
 def _joined(classifier: Classifier, parts: list[_Arrays]) -> Answers:
-    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    columns: list[Any] = [_stacked(column) for column in zip(*parts, strict=True)]
     return Answers(*columns, policy=classifier.head.policy.policy)
+
+
+def _numpy(tensor: torch.Tensor | None) -> npt.NDArray[np.generic] | None:
+    return None if tensor is None else tensor.cpu().numpy()
+
+
+def _stacked(column: Iterable[npt.NDArray[np.generic] | None]) -> npt.NDArray[np.generic] | None:
+    """One array of all batches; None where these have none."""
+    arrays = [array for array in column if array is not None]
+    return np.concatenate(arrays) if arrays else None
 
 
 def measure(answers: Answers, task: Task = "multi_label") -> dict[str, float]:

@@ -38,6 +38,9 @@ def _count_margin(answers: Answers) -> npt.NDArray[np.floating] | float:
         case "expected_f1":
             # F1 lies in [0, 1]: where no count logit moves by more than d, no difference of expectations does either.
             return _lead(expected_f1(answers.count_logits_NK))
+        case "predicted_f1":
+            assert answers.f1_logits_NK is not None
+            return _lead(answers.f1_logits_NK)
         case "positive_logits":
             return np.abs(answers.logits_NC).min(axis=1)
         case "learned_threshold":

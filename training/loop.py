@@ -27,6 +27,7 @@ from training.data.arrays import ArrayDataset, Batch
 from training.data.batching import epoch_batches, share_of
 from training.data.dataset import label_counts
 from training.evaluate import answer_together, measure
+from training.f1_fit import fit_f1
 from training.metrics import METRIC_TITLES
 from training.objective import Objective
 from training.optimizer import build_optimizer, learning_rate_factor, set_learning_rate
@@ -95,10 +96,19 @@ class Run:
                 self._checkpoint()
         self.accelerator.wait_for_everyone()
         load_model(self.classifier, self.folder / BEST_WEIGHTS)
+        self._fit_f1()
         # And no more: `end_training` of accelerate would end the group of processes, before a next run.
         for tracker in self.accelerator.trackers:
             tracker.finish()
         return progress
+
+    def _fit_f1(self) -> None:
+        layers = self.classifier.head.count
+        if self.parts.task != "multi_label" or layers is None:
+            return
+        fit_f1(layers, answer_together(self.accelerator, self.classifier, self.parts.validation, "F1 of each count"))
+        if self.accelerator.is_main_process:
+            self._save_best()
 
     def _batches_of_epoch(self) -> list[list[int]]:
         recipe, epoch = self.recipe, self.progress.epoch
@@ -208,9 +218,7 @@ class Run:
         if metrics["example_f1"] > progress.best_f1:
             progress.best_f1, progress.stale_rounds = metrics["example_f1"], 0
             if self.accelerator.is_main_process:
-                unfinished = self.folder / f".{BEST_WEIGHTS}.part"
-                save_model(self.classifier, unfinished)
-                unfinished.rename(self.folder / BEST_WEIGHTS)
+                self._save_best()
         else:
             progress.stale_rounds += 1
         row = progress.history[-1]
@@ -221,6 +229,11 @@ class Run:
         )
         if self.accelerator.is_main_process:
             bar.write(text, file=sys.stderr)  # where the bar is
+
+    def _save_best(self) -> None:
+        unfinished = self.folder / f".{BEST_WEIGHTS}.part"
+        save_model(self.classifier, unfinished)
+        unfinished.rename(self.folder / BEST_WEIGHTS)
 
     def _log(self, **values: float) -> None:
         """Append figures to the history, the JSONL file and TensorBoard."""

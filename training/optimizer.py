@@ -28,7 +28,8 @@ def build_optimizer(classifier: nn.Module, config: OptimizerConfig) -> AdamW:
         [
             {"params": parameters, "lr": lr, "peak_lr": lr, "weight_decay": decay}
             for (lr, decay), parameters in groups.items()
-        ]
+        ],
+        fused=True,
     )
 
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.manifest import SparsityPolicy
+from model.nn.counting import CountLayers
 from model.policies import Policy, expected_f1_matrix, graph_code
 from model.sparse_softmax.torch_op import r_softmax
-from model.sparse_softmax.torch_plain import computed_in
 
 # Softplus underflows to 0, at which t-softmax is not defined; the largest logit alone survives at this t already.
 SMALLEST_T = 1e-6
@@ -27,16 +27,18 @@ class HeadOutput(NamedTuple):
         logits_BC: `[B, C]`.
         count_logits_BK: `[B, K + 1]` over the number of labels; `[B, 0]` where the head has no count layer.
         t_B: `[B]`, above 0, the t of t-softmax (SPEC 1.2); None where the policy is not `learned_threshold`.
+        f1_logits_BK: `[B, K + 1]`, what F1 each number of labels would have; None where there is no count layer.
     """
 
     logits_BC: Tensor
     count_logits_BK: Tensor
     t_B: Tensor | None = None
+    f1_logits_BK: Tensor | None = None
 
     def of_rows(self, chosen: Tensor) -> "HeadOutput":
         """The rows where a mask over the leading axes is true: of tokens `[B, T, C]`, the words `[W, C]`."""
-        t_B = None if self.t_B is None else self.t_B[chosen]
-        return HeadOutput(self.logits_BC[chosen], self.count_logits_BK[chosen], t_B)
+        t_B, f1_logits_BK = (None if tensor is None else tensor[chosen] for tensor in self[2:])
+        return HeadOutput(self.logits_BC[chosen], self.count_logits_BK[chosen], t_B, f1_logits_BK)
 
 
 class Answer(NamedTuple):
@@ -58,17 +60,10 @@ class _Decision(NamedTuple):
         return _Decision(*(torch.where(condition_B, own_B, other_B) for own_B, other_B in pairs))
 
 
-# Highest classes whose probabilities the count sees, and the lowest logarithm of one that it can tell from nothing.
-_SHAPE_CLASSES = 12
-_LOWEST = -10.0
-
-
 class LabelSetHead(nn.Module):
     """Linear layers on one feature, and the policy that turns them into a sparse distribution.
 
-    The count is decided from the feature and from how the probabilities of the highest classes fall (ADR 9).
-
-    The layer of counts is there if the policy has a `max_label_count`: a head for one label an input is built with
+    The layers of counts are there if the policy has a `max_label_count`: a head for one label an input is built with
     `SparsityPolicy(policy="fixed_count", label_count=1)`. The layer of t is there if the policy is `learned_threshold`.
     """
 
@@ -80,18 +75,16 @@ class LabelSetHead(nn.Module):
         self.policy = policy
         self.dropout = nn.Dropout(dropout)
         self.logits = nn.Linear(feature_size, class_count)
-        counted = policy.max_label_count is not None
-        self.count_logits = nn.Linear(feature_size, (policy.max_label_count or 0) + 1) if counted else None
-        shape_size = 2 * min(_SHAPE_CLASSES, class_count)
-        self.count_of_shape = nn.Linear(shape_size, (policy.max_label_count or 0) + 1, bias=False) if counted else None
-        self.t = nn.Linear(feature_size, 1) if policy.policy == "learned_threshold" else None
+        counted = policy.max_label_count
+        self.count = None if counted is None else CountLayers(feature_size, class_count, counted)
         matrix_KK = torch.from_numpy(expected_f1_matrix(policy.max_label_count or 0)).float()
         self.register_buffer("expected_f1_KK", matrix_KK, persistent=False)
+        self.t = nn.Linear(feature_size, 1) if policy.policy == "learned_threshold" else None
 
     @property
     def selectable(self) -> tuple[Policy, ...]:
         """The policies that `probabilities` can be told to follow, row by row."""
-        counted: tuple[Policy, ...] = () if self.count_logits is None else ("predicted_count", "expected_f1")
+        counted: tuple[Policy, ...] = () if self.count is None else ("predicted_count", "expected_f1", "predicted_f1")
         learned: tuple[Policy, ...] = () if self.t is None else ("learned_threshold",)
         return (*counted, "positive_logits", *learned)
 
@@ -99,22 +92,11 @@ class LabelSetHead(nn.Module):
         """Feature `[B, F]` -> logits, count logits and t; of texts' tokens `[B, T, F]`, all with one axis more."""
         feature_BF = self.dropout(feature_BF)
         logits_BC = self.logits(feature_BF)
-        return HeadOutput(
-            logits_BC,
-            self._count_logits(feature_BF, logits_BC),
-            None if self.t is None else self._positive(self.t(feature_BF)),
-        )
-
-    def _count_logits(self, feature_BF: Tensor, logits_BC: Tensor) -> Tensor:
-        """From the feature, and from how the probabilities of the highest classes fall."""
-        if self.count_logits is None or self.count_of_shape is None:
-            return feature_BF[..., :0]
-        # The count learns from the logits, the logits not from the count.
-        log_probability_BC = logits_BC.detach().to(computed_in(logits_BC.dtype)).log_softmax(dim=-1)
-        highest_BS = log_probability_BC.topk(min(_SHAPE_CLASSES, self.class_count), dim=-1).values
-        shape_BS = torch.cat([highest_BS.clamp(min=_LOWEST) / -_LOWEST, highest_BS.exp()], dim=-1)
-        count_logits_BK: Tensor = self.count_logits(feature_BF) + self.count_of_shape(shape_BS.to(feature_BF.dtype))
-        return count_logits_BK
+        t_B = None if self.t is None else self._positive(self.t(feature_BF))
+        if self.count is None:
+            return HeadOutput(logits_BC, feature_BF[..., :0], t_B)
+        count_logits_BK, f1_logits_BK = self.count(feature_BF, logits_BC)
+        return HeadOutput(logits_BC, count_logits_BK, t_B, f1_logits_BK)
 
     def probabilities(
         self,
@@ -157,6 +139,9 @@ class LabelSetHead(nn.Module):
                 return self._of_count(count_logits_BK.argmax(dim=-1))
             case "expected_f1":
                 return self._of_count((count_logits_BK.softmax(dim=-1) @ self.expected_f1_KK).argmax(dim=-1))
+            case "predicted_f1":
+                assert output.f1_logits_BK is not None
+                return self._of_count(output.f1_logits_BK.float().argmax(dim=-1))
             case "positive_logits":
                 return self._of_count(_count(logits_BC > 0))
             case "learned_threshold":

@@ -32,6 +32,13 @@ def test_the_count_of_highest_expected_f1_need_not_be_the_most_probable():
     assert counts_by_policy("expected_f1", logits, COUNT_LOGITS).tolist() == [2]
 
 
+def test_the_predicted_f1_asks_its_own_logits_alone():
+    f1_logits = np.array([[0.1, -2.0, -3.0, 0.2]])
+    assert counts_by_policy("predicted_f1", np.zeros((1, 4)), COUNT_LOGITS, f1_logits).tolist() == [3]
+    with pytest.raises(ValueError, match="needs f1_logits_NK, got none"):
+        counts_by_policy("predicted_f1", np.zeros((1, 4)), COUNT_LOGITS)
+
+
 def test_no_label_wins_only_where_it_is_more_probable_than_any_f1_is_good():
     logits = np.zeros((2, 5), np.float32)
     count_logits = np.log(np.array([[0.45, 0.3, 0.25], [0.45, 0.5, 0.05]]))
@@ -59,6 +66,12 @@ def test_a_policy_that_needs_more_than_logits_is_refused(policy):
 
 
 def test_the_codes_in_bundles_stay():
-    assert [graph_code(policy) for policy in GRAPH_POLICIES] == [0, 1, 2, 3]
-    assert GRAPH_POLICIES == ("predicted_count", "expected_f1", "positive_logits", "learned_threshold")
+    assert [graph_code(policy) for policy in GRAPH_POLICIES] == [0, 1, 2, 3, 4]
+    assert GRAPH_POLICIES == (
+        "predicted_count",
+        "expected_f1",
+        "positive_logits",
+        "learned_threshold",
+        "predicted_f1",
+    )
     assert graph_code("fixed_count") == graph_code("fixed_rate") == -1

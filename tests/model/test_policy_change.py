@@ -61,27 +61,31 @@ def _support(bundle, dataset):
     return predictor.probabilities([dataset[index].array for index in range(len(dataset))]) != 0
 
 
+def _counts(policy, answers):
+    return counts_by_policy(policy, answers.logits_NC, answers.count_logits_NK, answers.f1_logits_NK)
+
+
 def _largest(logits, counts):
     """The `counts` largest of each row; where all are wanted the lowest is the cut itself."""
     rank = (-logits).argsort(axis=1).argsort(axis=1)
     return rank < np.minimum(counts, logits.shape[1] - 1)[:, None]
 
 
-@pytest.mark.parametrize("policy", ["expected_f1", "positive_logits", "predicted_count"])
+@pytest.mark.parametrize("policy", ["expected_f1", "predicted_f1", "positive_logits", "predicted_count"])
 def test_the_new_version_decides_by_its_policy(version, trained_text, answers, policy):
     written = write_with_policy(version, policy)
     assert written.manifest.sparsity.policy == policy
-    expected = _largest(answers.logits_NC, counts_by_policy(policy, answers.logits_NC, answers.count_logits_NK))
+    expected = _largest(answers.logits_NC, _counts(policy, answers))
     np.testing.assert_array_equal(_support(written, trained_text.parts.train), expected)
     assert len(set(expected.sum(axis=1))) > 1
 
 
 def test_the_policies_of_one_graph_differ_on_real_examples(answers):
     counts = [
-        counts_by_policy(policy, answers.logits_NC, answers.count_logits_NK)
-        for policy in ("predicted_count", "expected_f1", "positive_logits")
+        _counts(policy, answers) for policy in ("predicted_count", "expected_f1", "predicted_f1", "positive_logits")
     ]
-    assert (counts[0] != counts[1]).any() or (counts[0] != counts[2]).any()
+    assert (counts[0] != counts[2]).any()
+    assert (counts[0] != counts[3]).any()
 
 
 @pytest.mark.parametrize(("wanted", "counts"), [("fixed_count=3", 3), ("fixed_count=0", 0), (f"fixed_rate={RATE}", 1)])
@@ -129,13 +133,13 @@ def test_metrics_of_the_earlier_policy_go_and_the_card_says_so(version):
     card, before = written.read_text(CARD), (version / CARD).read_text()
     title, _, body = before.partition("\n")
     assert card.startswith(f"{title}\n\nThe sparsity policy was changed")
-    assert "from `predicted_count` to `fixed_rate=0.5`" in card
+    assert "from `predicted_f1` to `fixed_rate=0.5`" in card
     assert card.endswith(body)
 
 
 def test_a_policy_may_be_changed_back(version, trained_text):
     there = write_with_policy(version, "fixed_count=3")
-    back = write_with_policy(there.path, "predicted_count")
+    back = write_with_policy(there.path, "predicted_f1")
     assert back.path.name == "3"
     assert back.file(GOLDEN).read_bytes() == (version / GOLDEN).read_bytes()
     assert back.manifest.sparsity == trained_text.exported.bundle.manifest.sparsity
@@ -166,7 +170,7 @@ def test_a_learned_threshold_may_be_left_and_taken_again(learned, tmp_path):
     [
         (
             "learned_threshold",
-            r"can follow predicted_count, expected_f1, positive_logits, fixed_count=VALUE, fixed_rat",
+            r"can follow predicted_count, expected_f1, predicted_f1, positive_logits, fixed_count=VALUE, fixed_rat",
         ),
         ("luck", r"policy must be one of predicted_count, .*, got 'luck'"),
         ("fixed_count", r"must be written as fixed_count=VALUE, got 'fixed_count'"),
@@ -233,7 +237,7 @@ def test_the_service_serves_the_new_version_by_its_policy(version, trained_text,
     service = serve(models=version.parents[1])
     names, logits = np.array(trained_text.data.labels), answers.logits_NC[:6]
     expected = {
-        "1": _largest(logits, answers.count_logits_NK[:6].argmax(axis=1)),
+        "1": _largest(logits, answers.f1_logits_NK[:6].argmax(axis=1)),
         "2": _largest(logits, (logits > 0).sum(axis=1)),
     }
     for number, support in expected.items():

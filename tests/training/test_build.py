@@ -52,7 +52,7 @@ def test_training_may_be_limited_to_a_seeded_sample(text_recipe, text_data):
 
 @pytest.mark.parametrize(
     ("setting", "policy"),
-    [('head={"policy":"fixed_count","label_count":2}', "fixed_count"), ("head.dropout=0.5", "predicted_count")],
+    [('head={"policy":"fixed_count","label_count":2}', "fixed_count"), ("head.dropout=0.5", "predicted_f1")],
 )
 def test_the_head_is_the_recipes(text_recipe, text_data, setting, policy):
     recipe = override(text_recipe, [setting])

@@ -13,6 +13,7 @@ ROWS, CLASSES = 60, 5
 POLICIES = {
     "predicted_count": {},
     "expected_f1": {},
+    "predicted_f1": {},
     "positive_logits": {},
     "learned_threshold": {},
     "fixed_count": {"label_count": 2},
@@ -28,14 +29,15 @@ def _decide(policy, output):
 def _output(seed=0):
     chance = torch.Generator().manual_seed(seed)
     logits, counts = torch.randn(ROWS, CLASSES, generator=chance), torch.randn(ROWS, 4, generator=chance)
-    return HeadOutput(logits, counts, torch.rand(ROWS, generator=chance) + 0.2)
+    return HeadOutput(logits, counts, torch.rand(ROWS, generator=chance) + 0.2, torch.randn(ROWS, 4, generator=chance))
 
 
 def _answers(policy, output):
     numbers = (tensor.numpy() for tensor in output[:2])
     probabilities = _decide(policy, output)
     t = output.t_B.numpy() if policy == "learned_threshold" else None
-    return Answers(*numbers, probabilities, probabilities != 0, t_N=t, policy=policy)
+    f1_logits = output.f1_logits_BK.numpy()
+    return Answers(*numbers, probabilities, probabilities != 0, t_N=t, f1_logits_NK=f1_logits, policy=policy)
 
 
 def _moved(output, by_B, chance):
@@ -44,7 +46,7 @@ def _moved(output, by_B, chance):
     def move(values):
         return values + (torch.rand(values.shape, generator=chance) * 2 - 1) * by_B[:, None]
 
-    return HeadOutput(move(output.logits_BC), move(output.count_logits_BK), output.t_B)
+    return HeadOutput(move(output.logits_BC), move(output.count_logits_BK), output.t_B, move(output.f1_logits_BK))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
