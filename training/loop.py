@@ -4,9 +4,7 @@ Knows nothing of bundles or of where data comes from. What a step is stands in `
 """
 
 import math
-import resource
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,25 +12,24 @@ from typing import Any
 import torch
 from accelerate.utils import set_seed
 from safetensors.torch import load_model, save_model
-from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from training import checkpoint, losses
+from training import checkpoint
 from training.attention_ramp import follow_ramp
 from training.build import Parts
 from training.checkpoint import Progress
 from training.config import Recipe
-from training.data.arrays import ArrayDataset, Batch
+from training.data.arrays import Batch
 from training.data.batching import epoch_batches, share_of
-from training.data.dataset import label_counts
 from training.evaluate import answer_together, measure
 from training.f1_fit import fit_f1
 from training.metrics import METRIC_TITLES
-from training.objective import Objective
+from training.objective import Objective, class_weights
 from training.optimizer import build_optimizer, learning_rate_factor, set_learning_rate
-from training.processes import join
+from training.processes import join, leave_out_unused
 from training.record import write_history
+from training.resources import Clock, peak_memory_bytes
 from training.resting import Rests
 from training.stepping import Step, Stepper
 from training.tracking import Tracker, check_tracker, start_tracker
@@ -58,9 +55,9 @@ class Run:
         start_tracker(self.accelerator, tracker, folder.name)
         set_seed(recipe.seed)
         self.classifier = parts.classifier
-        objective = Objective(self.classifier, recipe.loss, parts.task, _class_weights(recipe, parts))
+        objective = Objective(self.classifier, recipe.loss, parts.task, class_weights(recipe.loss, parts.train))
         if self.accelerator.num_processes > 1:
-            _leave_out_unused(objective, parts.train)
+            leave_out_unused(objective, parts.train)
         if recipe.speed.compile:
             objective.compile_network()
         self.objective, self.optimizer = self.accelerator.prepare(
@@ -121,7 +118,7 @@ class Run:
         last_batch = math.ceil(len(batches) * (progress.round % rounds + 1) / rounds)
         self.objective.train()
         source = self._from(batches)
-        clock = _Clock(progress)
+        clock = Clock(progress)
         while progress.batch < last_batch:
             step = self._step(source, len(batches))
             progress.step += 1
@@ -136,7 +133,7 @@ class Run:
             if progress.step % schedule.checkpoint_steps == 0:
                 clock.stop()
                 self._checkpoint()
-                clock = _Clock(progress)
+                clock = Clock(progress)
         clock.stop()
         self._exchange_rests()
 
@@ -211,7 +208,7 @@ class Run:
             cpu_seconds=progress.cpu_seconds,
             learning_rate=self.optimizer.param_groups[0]["lr"],
             active_share=self._active_share(),
-            peak_memory_bytes=_peak_memory_bytes(),
+            peak_memory_bytes=peak_memory_bytes(),
             **{f"validation_{name}": value for name, value in metrics.items()},
         )
         progress.round_loss, progress.round_steps = 0.0, 0
@@ -253,36 +250,6 @@ class Run:
             checkpoint.save(self.accelerator, self.folder, progress, self.rests.until_N)
 
 
-class _Clock:
-    """Adds the time of a stretch of training, on the wall and on the processors, to a run's progress."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._started = time.perf_counter(), time.process_time()
-
-    def stop(self) -> None:
-        self._progress.seconds += time.perf_counter() - self._started[0]
-        self._progress.cpu_seconds += time.process_time() - self._started[1]
-
-
-def _class_weights(recipe: Recipe, parts: Parts) -> Tensor | None:
-    """What each class weighs in the loss `[C]`; None where all weigh the same."""
-    if recipe.loss.label_weights == "none":
-        return None
-    counts = label_counts(parts.train.examples)
-    return losses.inverse_frequency(torch.tensor([counts[label] for label in parts.train.labels]))
-
-
-def _leave_out_unused(objective: Objective, train: ArrayDataset) -> None:
-    """Take parameters that the loss does not depend on out of training: the exchange waits for every gradient."""
-    batch = train.collate([train[0]])
-    objective.eval()
-    objective(batch.inputs, batch.targets, 0.0).loss_B.sum().backward()
-    for parameter in objective.parameters():
-        parameter.requires_grad_(parameter.grad is not None)
-        parameter.grad = None
-
-
 def mixed_precision(precision: str) -> str:
     """What accelerate calls a recipe's precision; `auto` is bfloat16 where the hardware multiplies matrices in it."""
     if precision == "auto":
@@ -290,10 +257,3 @@ def mixed_precision(precision: str) -> str:
             return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
         return "bf16" if torch.cpu._is_amx_tile_supported() else "no"
     return {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[precision]
-
-
-def _peak_memory_bytes() -> int:
-    """Of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from model.nn.classifier import Classifier
 from training import losses
 from training.config import LossConfig
-from training.data.dataset import Task
+from training.data.arrays import ArrayDataset
+from training.data.dataset import Task, label_counts
 
 IGNORED = -100
 
@@ -81,6 +82,14 @@ class Objective(nn.Module):
             learned_BT, self._loss(logits_RC, target_RC, progress)
         )
         return RowLoss(loss_BT.sum(dim=-1), learned_BT.sum(dim=-1).to(loss_BT.dtype))
+
+
+def class_weights(config: LossConfig, train: ArrayDataset) -> Tensor | None:
+    """What each class weighs in the loss `[C]`; None where all weigh the same."""
+    if config.label_weights == "none":
+        return None
+    counts = label_counts(train.examples)
+    return losses.inverse_frequency(torch.tensor([counts[label] for label in train.labels]))
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:

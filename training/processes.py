@@ -1,6 +1,7 @@
 """Several processes that train one network together, as `torchrun` or `accelerate launch` start them.
 
-Says who is the main one, which alone writes, prints and exports, and makes the `Accelerator` that joins them.
+Says who is the main one, which alone writes, prints and exports, makes the `Accelerator` that joins them, and readies a
+network for their exchange of gradients.
 """
 
 import contextlib
@@ -12,8 +13,11 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # it imports torch, for which no command's help should wait
+if TYPE_CHECKING:  # they import torch, for which no command's help should wait
     from accelerate import Accelerator
+
+    from training.data.arrays import ArrayDataset
+    from training.objective import Objective
 
 # The main process exports while the others wait for the next run. Where one has died, its launcher ends the others.
 _LONGEST_WAIT = datetime.timedelta(days=1)
@@ -70,3 +74,13 @@ def join(mixed_precision: str, log_with: str | None, project_dir: str) -> "Accel
         project_dir=project_dir,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
     )
+
+
+def leave_out_unused(objective: "Objective", train: "ArrayDataset") -> None:
+    """Take parameters that the loss does not depend on out of training: the exchange waits for every gradient."""
+    batch = train.collate([train[0]])
+    objective.eval()
+    objective(batch.inputs, batch.targets, 0.0).loss_B.sum().backward()
+    for parameter in objective.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+        parameter.grad = None

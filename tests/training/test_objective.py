@@ -6,8 +6,10 @@ from torch import nn
 
 from model.nn.heads import HeadOutput
 from training.config import LossConfig
+from training.data.arrays import ArrayDataset
+from training.data.dataset import Example
 from training.losses import as_softmax_multilabel
-from training.objective import Objective
+from training.objective import Objective, class_weights
 
 
 class _Fixed(nn.Module):
@@ -77,3 +79,12 @@ def test_the_loss_of_a_sentence_is_the_sum_over_its_labelled_tokens():
     assert weight_B.tolist() == [2, 0]
     # Cross-entropy: delta is 1. log(3 + e^2) - 2, and log(4).
     torch.testing.assert_close(loss_B, torch.tensor([math.log(3 + math.e**2) - 2 + math.log(4), 0.0]))
+
+
+def test_class_weights_are_in_the_order_of_the_label_space():
+    examples = [Example(labels, text="t") for labels in (("a", "b"), ("a",), ("a",), ("a", "outside"), ())]
+    train = ArrayDataset(examples, ("b", "never", "a"), preprocess=None)
+    # 5 occurrences of 2 labels: 5 / (2 n).
+    weights = class_weights(LossConfig(label_weights="inverse_frequency"), train)
+    assert weights.tolist() == pytest.approx([2.5, 1, 0.625])
+    assert class_weights(LossConfig(), train) is None

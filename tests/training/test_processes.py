@@ -17,7 +17,9 @@ from transformers import BertConfig, BertModel
 from training.build import build_parts
 from training.evaluate import answer, measure
 from training.loop import BEST_WEIGHTS
+from training.objective import Objective
 from training.overrides import override
+from training.processes import leave_out_unused
 from training.record import best_validation, read_history
 from training.tokenizer import train_tokenizer
 from training.train_and_export import run_folder, train
@@ -200,6 +202,18 @@ def test_when_one_process_dies_the_others_end_and_the_command_fails(work, tmp_pa
         end(process)
     assert process.returncode != 0
     assert not Path(f"/proc/{first}").exists()
+
+
+def test_parameters_without_a_gradient_are_left_out_and_no_others(text_recipe, text_data):
+    recipe = override(text_recipe, ["loss.count_weight=0"])
+    parts = build_parts(recipe, text_data)
+    objective = Objective(parts.classifier, recipe.loss)
+    leave_out_unused(objective, parts.train)
+    counting = {name for name, _ in objective.named_parameters() if ".head.count." in name}
+    left_out = {name for name, parameter in objective.named_parameters() if not parameter.requires_grad}
+    assert len(counting) > 0
+    assert left_out == counting
+    assert all(parameter.grad is None for parameter in objective.parameters())
 
 
 def _children(pid: int) -> list[int]:

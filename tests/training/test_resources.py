@@ -1,0 +1,41 @@
+import re
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.checkpoint import Progress
+from training.resources import Clock, peak_memory_bytes
+
+
+def test_a_clock_adds_stretches_and_leaves_out_what_lies_between():
+    progress = Progress(seconds=10.0, cpu_seconds=5.0)
+    taken = 0.0
+    for _ in range(2):
+        started = time.perf_counter()
+        clock = Clock(progress)
+        time.sleep(0.1)
+        clock.stop()
+        taken += time.perf_counter() - started
+        time.sleep(0.2)
+    assert 0.2 <= progress.seconds - 10 <= taken
+    # Sleep takes no processor.
+    assert progress.cpu_seconds - 5 < 0.1
+
+
+def test_a_clock_counts_the_time_of_the_processor():
+    progress = Progress()
+    clock = Clock(progress)
+    started = time.process_time()
+    while time.process_time() - started < 0.1:
+        pass
+    clock.stop()
+    assert progress.cpu_seconds >= 0.1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU it is the GPU's memory that counts")
+def test_peak_memory_is_that_of_the_process_in_bytes():
+    [kibibytes] = re.findall(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    # What the kernel reports may include the process that started this one, but not a thousand times as much.
+    assert 0.9 <= peak_memory_bytes() / (1024 * int(kibibytes)) < 10
