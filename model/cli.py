@@ -233,6 +233,7 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield "sparsity", _describe_policy(manifest.sparsity)
     yield "graph takes", _describe_tensors(manifest.inputs)
     yield "and gives", _describe_tensors(manifest.outputs)
+    yield "arithmetic", f"{manifest.arithmetic} in the backbone"
     yield "r-softmax", str(native.implementation())
     yield "metrics", _describe_mapping(manifest.metrics, "{}: {:.4f}") or "none recorded"
     origin = manifest.provenance

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 import labelset
 from model import golden
-from model.bundle import GRAPH
+from model.bundle import GRAPH, MANIFEST
 from model.predictor import Predictor
 from model.repository import EMBEDDED_BUNDLES, bundle_folders
 from model.sparse_softmax import native
@@ -187,6 +187,15 @@ def test_inspect_tells_what_the_manifest_says(predictors, kind):
     assert all(f"{metric}: {value:.4f}" in text for metric, value in manifest.metrics.items())
     assert all(name in text for name in manifest.files)
     assert f"r-softmax {native.implementation()}" in text
+
+
+def test_inspect_says_what_the_graph_computes_in(predictors, tmp_path):
+    copy = shutil.copytree(predictors["text"].bundle.path, tmp_path / "words")
+    assert "\narithmetic  float32 in the backbone\n" in run("inspect", copy).stdout
+    manifest = json.loads((copy / MANIFEST).read_text())
+    (copy / MANIFEST).write_text(json.dumps({**manifest, "arithmetic": "int8"}))
+    assert "\narithmetic  int8 in the backbone\n" in run("inspect", copy).stdout
+    assert json.loads(run("inspect", copy, "--json").stdout)["manifest"]["arithmetic"] == "int8"
 
 
 def test_inspect_gives_the_manifest_as_json(predictors):
