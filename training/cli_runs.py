@@ -7,6 +7,7 @@ import click
 
 from training.cli import chosen_recipe
 from training.overrides import recipe_names
+from training.processes import is_main, one_of_several
 from training.tracking import TRACKERS, Tracker, check_tracker
 
 
@@ -36,6 +37,7 @@ def compare(folders: tuple[Path, ...], html: Path | None) -> None:
 @click.option("--html", type=click.Path(path_type=Path), help="Write the table as a page, with a figure.")
 @click.option("--export-best", type=click.Path(path_type=Path), help="Export the winner's best seed to this folder.")
 @click.option("--log-with", "tracker", type=click.Choice(TRACKERS), default="tensorboard", show_default=True)
+@one_of_several()
 def sweep(
     recipe_name: str | None,
     data: str | None,
@@ -65,9 +67,9 @@ def sweep(
 
     outcomes = run_sweep(trials(recipe, [parse_axis(axis) for axis in grid], parse_seeds(seeds)), runs, tracker)
     click.echo(sweep_table(standings(outcomes)))
-    if json_file:
+    if json_file and is_main():
         json_file.write_text(json.dumps(records(outcomes), indent=1) + "\n")
-    if html:
+    if html and is_main():
         html.write_text(sweep_page(f"Sweep of {recipe.name}", outcomes))
         click.echo(f"page {html}")
     if export_best:
@@ -76,4 +78,5 @@ def sweep(
 
         best = best_trial(outcomes).recipe
         finished = train_and_export(best, load_configured(best.data), export_best, runs, tracker=tracker)
-        click.echo(f"bundle {finished.exported.bundle.path}, report {finished.report}")
+        if finished is not None:  # the main process exports, and tells
+            click.echo(f"bundle {finished.exported.bundle.path}, report {finished.report}")

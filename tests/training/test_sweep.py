@@ -1,8 +1,12 @@
 """`labelset sweep` through its command, on a user's own small file; and how combinations are read and ordered."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -110,6 +114,27 @@ def test_a_sweep_that_is_given_again_trains_only_what_is_missing(swept, command)
     [lost] = [record for record in first if record["run"] == runs[0].name]
     [anew] = [record for record in json.loads((folder / "sweep.json").read_text()) if record["run"] == runs[0].name]
     assert anew["test_example_f1"] == pytest.approx(lost["test_example_f1"])
+
+
+@pytest.mark.slow
+def test_several_processes_train_each_run_together_and_one_of_them_tells(table, tmp_path):
+    fixed = ["--data", table, "--runs", tmp_path / "runs", *(f"--set={setting}" for setting in SETTINGS)]
+    out = ["--json", tmp_path / "sweep.json", "--html", tmp_path / "sweep.html", "--export-best", tmp_path / "best"]
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", "labelset"]
+    command = [sys.executable, "-m", *torchrun, "sweep", *fixed, "--seeds", "0,1", *out]
+    root = Path(__file__).parents[2]
+    answer = subprocess.run(
+        list(map(str, command)), cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True
+    )
+    assert answer.returncode == 0, answer.stderr
+    # Each process alone would train every run, and speak of it.
+    assert answer.stderr.count("epoch 1: loss") == 2
+    for once in ("best on validation (mean of 2 seeds): the recipe as it is", f"page {tmp_path}", f"bundle {tmp_path}"):
+        assert answer.stdout.count(once) == 1
+    records = json.loads((tmp_path / "sweep.json").read_text())
+    assert [record["seed"] for record in records] == [0, 1]
+    best = max(records, key=lambda record: record["validation_example_f1"])
+    assert Bundle.open(tmp_path / "best").manifest.provenance.seed == best["seed"]
 
 
 @pytest.mark.parametrize(
