@@ -43,6 +43,7 @@ from training.data import weights
 from training.data.arrays import ArrayDataset
 from training.data.dataset import Example, LabelledData, Task
 from training.data.token_arrays import TokenDataset
+from training.masking import check_skipping
 from training.tokenizer import train_tokenizer
 
 
@@ -69,12 +70,13 @@ def build_parts(recipe: Recipe, data: LabelledData) -> Parts:
     """Make the parts of a run. Chance is drawn from torch's generator, which the caller has seeded.
 
     Raises:
-        ConfigError: the recipe is for the other kind of input.
+        ConfigError: the recipe is for the other kind of input, or has a setting that this task has no use for.
     """
     if recipe.input.kind != data.modality:
         raise ConfigError(
             f"the recipe {recipe.name} takes {recipe.input.kind}, the data {data.name} is {data.modality}"
         )
+    check_skipping(recipe, data.task)
     is_frozen = isinstance(recipe.backbone, PretrainedBackbone) and recipe.backbone.frozen
     if data.task == "token_classification" and is_frozen:
         raise ConfigError("backbone.frozen must be false for token classification: features are kept one an input")

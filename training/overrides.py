@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from training import recipes
 from training.config import ConfigError, HeadConfig, LossName, Recipe
+from training.masking import check_skipping
 
 
 def recipe_names() -> list[str]:
@@ -35,11 +36,12 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
 
     Raises:
         ConfigError: a setting without `=`, an unknown key (the nearest is named), a value that its key refuses, or a
-            policy without the value that it fixes.
+            policy without the value that it fixes, samples to be skipped that the loss never masks.
     """
     for setting in settings:
         recipe = _override_one(recipe, setting)
     _check_head(recipe.head, recipe.loss.name)
+    check_skipping(recipe)
     return recipe
 
 
