@@ -52,7 +52,6 @@ class Run:
         self.accelerator = join(
             mixed_precision(recipe.precision), log_with=None if tracker == "none" else tracker, project_dir=str(folder)
         )
-        start_tracker(self.accelerator, tracker, folder.name)
         set_seed(recipe.seed)
         self.classifier = parts.classifier
         objective = Objective(self.classifier, recipe.loss, parts.task, class_weights(recipe.loss, parts.train))
@@ -69,6 +68,8 @@ class Run:
         self.progress = checkpoint.restore(self.accelerator, folder, self.rests.until_N)
         if self.accelerator.is_main_process:
             write_history(folder, self.progress.history)  # without what was logged after the checkpoint
+        if not self.progress.finished:  # the trackers of a run that is over have all of it
+            start_tracker(self.accelerator, tracker, recipe, folder.name)
 
     def train(self) -> Progress:
         """Train to the end, or to where validation no longer gets better; then load the best weights."""
