@@ -7,8 +7,11 @@ differ. The target of a seed is the best validation example-F1 of softmax or ZLP
 of it. Time is that of the processors, without validation, so that a busy machine changes little.
 """
 
+import dataclasses
 import json
 import math
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import click
 import numpy as np
 
 from training.config import Recipe
-from training.data.dataset import LabelledData
+from training.data.dataset import Example, LabelledData
 from training.data.registry import load
 from training.overrides import named_recipe, override
 from training.record import LOG
@@ -29,7 +32,7 @@ CONTESTANTS = {
     "AS-Softmax": _MASKING,
     "AS-Softmax, AS-Speed": [*_MASKING, "speed.adaptive_accumulation=1.0"],
     "AS-Softmax, skipping": [*_MASKING, "speed.skip_masked=true"],
-    "AS-Softmax, skipping and resting": [*_MASKING, "speed.skip_masked=true", "speed.rest_epochs=1"],
+    "AS-Softmax, skipping and resting": [*_MASKING, "speed.skip_masked=true", "speed.rest_epochs={rest}"],
 }
 BASELINES = ("softmax", "ZLPR")
 # Parts of the baselines' best F1 that the others have to reach.
@@ -43,6 +46,10 @@ Record = dict[str, Any]
 @click.option("--seeds", default="0,1,2", show_default=True)
 @click.option("--delta", default=0.1, show_default=True)
 @click.option("--validations", default=4, show_default=True, help="Of an epoch: how finely time is told.")
+@click.option("--rest", default=1, show_default=True, help="rest_epochs of the contestant that rests.")
+@click.option(
+    "--validation-examples", default=1500, show_default=True, help="At most; time spent there is not counted."
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
@@ -52,26 +59,35 @@ def main(
     seeds: str,
     delta: float,
     validations: int,
+    rest: int,
+    validation_examples: int,
     settings: tuple[str, ...],
     runs: Path,
     json_file: Path | None,
 ) -> None:
     """Train every contestant, then print how long each took."""
+    if not set(chosen) & set(BASELINES):
+        message = f"must hold one of {', '.join(BASELINES)}, which set the target"
+        raise click.BadParameter(message, param_hint="--contestant")
     records: list[Record] = []
     for name in recipe_names:
-        recipe = override(
-            named_recipe(name), [f"schedule.validations_per_epoch={validations}", "schedule.patience=999"]
-        )
+        every = [f"schedule.validations_per_epoch={validations}", "schedule.patience=999", *settings]
+        recipe = override(named_recipe(name), every)
         data = load(recipe.data.source)
+        data = dataclasses.replace(data, validation=_some(data.validation, validation_examples), test=data.test[:100])
         for seed in map(int, seeds.split(",")):
             for contestant in chosen:
-                own = [setting.format(delta=delta) for setting in CONTESTANTS[contestant]]
-                one = override(recipe, [*own, *settings, f"seed={seed}"])
+                own = [setting.format(delta=delta, rest=rest) for setting in CONTESTANTS[contestant]]
+                one = override(recipe, [*own, f"seed={seed}"])
                 history = _history(one, data, runs)
                 records.append({"recipe": name, "contestant": contestant, "seed": seed, "history": history})
                 if json_file:
                     json_file.write_text(json.dumps(records, indent=1) + "\n")
         click.echo(table(name, [record for record in records if record["recipe"] == name]))
+
+
+def _some(examples: Sequence[Example], count: int) -> Sequence[Example]:
+    return examples if len(examples) <= count else random.Random(0).sample(examples, count)
 
 
 def _history(recipe: Recipe, data: LabelledData, runs: Path) -> list[Record]:

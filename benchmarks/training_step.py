@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from accelerate.utils import set_seed
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from training.build import Parts, build_parts
 from training.config import Recipe
@@ -163,14 +163,16 @@ def _trainer(recipe: Recipe, parts: Parts) -> float:
         )
         objective = _ForTrainer(Objective(parts.classifier, recipe.loss))
         optimizer = build_optimizer(parts.classifier, recipe.optimizer)
-        Trainer(
+        trainer = Trainer(
             objective,
             arguments,
             data_collator=collate,
             train_dataset=_Texts(parts),
             optimizers=(optimizer, None),
             callbacks=[clock],
-        ).train()
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
     return clock.seconds
 
 

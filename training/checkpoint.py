@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from accelerate import Accelerator
 
+from training.resting import Rests
 from training.stepping import Pace
 
 _PROGRESS = "progress.json"
@@ -51,7 +51,7 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def save(accelerator: Accelerator, run_folder: Path, progress: Progress, rests_until_N: npt.NDArray[np.int64]) -> None:
+def save(accelerator: Accelerator, run_folder: Path, progress: Progress, rests: Rests) -> None:
     """Write a checkpoint, then drop the older ones."""
     # The round is part of the name, because the last step before a validation is also the first state after it: no name
     # is ever written twice, so that there is no moment without a whole checkpoint.
@@ -59,21 +59,21 @@ def save(accelerator: Accelerator, run_folder: Path, progress: Progress, rests_u
     staging = run_folder / f".{final.name}.part"
     shutil.rmtree(staging, ignore_errors=True)
     accelerator.save_state(str(staging))
-    np.save(staging / _RESTS, rests_until_N)
+    np.save(staging / _RESTS, rests.state_2N)
     (staging / _PROGRESS).write_text(json.dumps(asdict(progress)))
     staging.rename(final)
     for old in _checkpoints(run_folder)[:-1]:
         shutil.rmtree(old)
 
 
-def restore(accelerator: Accelerator, run_folder: Path, rests_until_N: npt.NDArray[np.int64]) -> Progress:
+def restore(accelerator: Accelerator, run_folder: Path, rests: Rests) -> Progress:
     """Load the newest checkpoint into the prepared objects; a fresh `Progress` where there is none."""
     checkpoints = _checkpoints(run_folder)
     if not checkpoints:
         return Progress()
     newest = checkpoints[-1]
     accelerator.load_state(str(newest))
-    rests_until_N[:] = np.load(newest / _RESTS)
+    rests.restore(np.load(newest / _RESTS))
     document = json.loads((newest / _PROGRESS).read_text())
     return Progress(**{**document, "pace": Pace(**document["pace"])})
 

@@ -172,7 +172,9 @@ class SpeedConfig(Frozen):
         "and of label sets a count_delta below 1 too",
     )
     rest_epochs: int = Field(
-        default=0, ge=0, description="with skip_masked: epochs that a masked sample is not looked at"
+        default=0,
+        ge=0,
+        description="with skip_masked: epochs that a masked sample is not looked at; twice as many when masked again",
     )
     adaptive_accumulation: float | None = Field(
         default=None, gt=0, description="AS-Speed: lambda of SPEC 3.5; none: `schedule.accumulation` all along"

@@ -65,7 +65,7 @@ class Run:
         self.stepper = Stepper(self.accelerator, self.objective, self.optimizer, recipe, parts.pad_id)
         self.lengths = parts.train.lengths() if recipe.speed.length_buckets else None
         self.rests = Rests(len(parts.train), recipe.speed.rest_epochs)
-        self.progress = checkpoint.restore(self.accelerator, folder, self.rests.until_N)
+        self.progress = checkpoint.restore(self.accelerator, folder, self.rests)
         if self.accelerator.is_main_process:
             write_history(folder, self.progress.history)  # without what was logged after the checkpoint
         if not self.progress.finished:  # the trackers of a run that is over have all of it
@@ -126,7 +126,7 @@ class Run:
             progress.batch += step.batches
             progress.round_loss += step.loss
             progress.round_steps += 1
-            self.rests.add(step.masked, progress.epoch)
+            self.rests.note(step.masked, step.active, progress.epoch)
             epoch_share = (progress.epoch + progress.batch / len(batches)) * len(self.parts.train)
             bar.update(min(bar.total, int(epoch_share)) - bar.n)
             if progress.step % 10 == 0:
@@ -145,7 +145,7 @@ class Run:
         done = (progress.epoch + (progress.batch + 0.5) / batch_count) / recipe.schedule.epochs
         set_learning_rate(self.optimizer, learning_rate_factor(done, recipe.optimizer.warm_up))
         follow_ramp(self.classifier, recipe.backbone.attention, done)
-        step = self.stepper.step(source, progress.pace, done)
+        step = self.stepper.step(source, progress.pace, done, self.rests.streaks)
         assert step is not None, "a round ends with its batches"
         return step
 
@@ -173,10 +173,10 @@ class Run:
             yield batch.to(self.accelerator.device)
 
     def _exchange_rests(self) -> None:
-        """Tell all processes which samples of the others were masked."""
-        if self.rests.epochs and self.accelerator.num_processes > 1:
-            gathered = self.accelerator.gather(torch.from_numpy(self.rests.until_N).to(self.accelerator.device))
-            self.rests.until_N[:] = gathered.view(self.accelerator.num_processes, -1).amax(dim=0).numpy(force=True)
+        """Tell all processes what has become of the samples that the others have seen since the last exchange."""
+        if self.accelerator.num_processes > 1 and self.recipe.speed.skip_masked:
+            state_12N = torch.from_numpy(self.rests.state_2N)[None].to(self.accelerator.device)
+            self.rests.merge(self.accelerator.gather(state_12N).numpy(force=True))
 
     def _show(self, bar: "tqdm[Any]") -> None:
         best_f1 = f"{self.progress.best_f1:.3f}" if self.progress.best_f1 >= 0 else "-"
@@ -248,7 +248,7 @@ class Run:
         progress.round_loss = float(progress.round_loss)
         self._exchange_rests()
         if self.accelerator.is_main_process:
-            checkpoint.save(self.accelerator, self.folder, progress, self.rests.until_N)
+            checkpoint.save(self.accelerator, self.folder, progress, self.rests)
 
 
 def mixed_precision(precision: str) -> str:

@@ -3,7 +3,8 @@
 A step is made of a *window* of batches, and its gradient is that of the mean loss over the window, however it is
 computed: batch after batch (SPEC 3.5 lets the number of batches grow as more samples are masked), or on the unmasked
 samples alone, after a pass without a graph has found them (SPEC 3.6). That pass is made in evaluation mode: without
-dropout, and with the batch norms' running statistics, which it leaves as they are.
+dropout, and with the batch norms' running statistics, which it leaves as they are. Samples that had a loss when last
+seen are not looked at: most of them have one still.
 """
 
 import contextlib
@@ -11,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -19,7 +22,7 @@ from training.config import Recipe
 from training.data.arrays import Batch, join
 from training.objective import Objective, RowLoss
 
-# Looking first costs a forward pass, a third of a step: it pays where fewer than two thirds of the samples are left.
+# A look costs a forward pass, a third of a step: it pays where fewer than two thirds of the samples are active.
 _BREAK_EVEN = 0.6
 # Pieces of a window are joined for one pass as long as that pads them by no more than this.
 _MAX_PADDING = 1.25
@@ -48,11 +51,13 @@ class Step:
         loss: Mean over the window, on the device.
         batches: Batches of the window.
         masked: Positions, in the data set, of this process's samples that had no loss.
+        active: Positions of those that had one. Both are empty where the loss of a run never masks.
     """
 
     loss: Tensor
     batches: int
     masked: list[int]
+    active: list[int]
 
 
 @dataclass
@@ -60,9 +65,8 @@ class _Window:
     pieces: list[Batch] = field(default_factory=list)
     batches: int = 0
     rows: int = 0
-    active: float = 0.0
+    left: float = 0.0
     weight: float = 0.0
-    looked: bool = False
     masked: list[int] = field(default_factory=list)
 
 
@@ -87,31 +91,36 @@ class Stepper:
         self.recipe = recipe
         self.pad_id = pad_id
 
-    def step(self, batches: Iterator[Batch], pace: Pace, progress: float) -> Step | None:
+    def step(
+        self, batches: Iterator[Batch], pace: Pace, progress: float, streak_N: npt.NDArray[np.int64]
+    ) -> Step | None:
         """Take one step on the next window; None where no batch is left.
 
         Args:
             batches: This process's shares of the batches; all processes take the same number of them.
             pace: Brought up to date.
             progress: Part of the run that is done, in [0, 1].
+            streak_N: How many times in a row each sample was masked (`Rests.streaks`).
         """
-        window = self._collect(batches, pace, progress)
+        window = self._collect(batches, pace, progress, streak_N)
         if not window.batches:
             return None
         [window.weight, rows] = self._over_processes(window.weight, float(window.rows))
         loss, masked, active = self._backward(window, progress)
-        [window.active] = self._over_processes(window.active if window.looked else active)
+        [active_rows] = self._over_processes(float(len(active)) if self._may_mask else window.left)
         self.accelerator.clip_grad_norm_(self.objective.parameters(), self.recipe.optimizer.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        pace.active_share += _NEWS * (window.active / max(1.0, rows) - pace.active_share)
-        pace.accumulation = self._next_accumulation(pace.accumulation, rows, window.active)
-        return Step(loss, window.batches, window.masked + masked)
+        pace.active_share += _NEWS * (active_rows / max(1.0, rows) - pace.active_share)
+        pace.accumulation = self._next_accumulation(pace.accumulation, rows, active_rows)
+        return Step(loss, window.batches, window.masked + masked, active)
 
-    def _collect(self, batches: Iterator[Batch], pace: Pace, progress: float) -> _Window:
-        """The batches of one window, or, where looking first pays, what is left of them to learn from."""
+    def _collect(
+        self, batches: Iterator[Batch], pace: Pace, progress: float, streak_N: npt.NDArray[np.int64]
+    ) -> _Window:
+        """The batches of one window, without the samples that a look has found to be masked."""
         speed, schedule = self.recipe.speed, self.recipe.schedule
-        window = _Window(looked=speed.skip_masked and pace.active_share < _BREAK_EVEN)
+        window = _Window()
         by_count = speed.adaptive_accumulation is not None or not speed.skip_masked
         wanted = pace.accumulation if speed.adaptive_accumulation is not None else schedule.accumulation
         batch = None
@@ -120,27 +129,33 @@ class Stepper:
             real_B = batch.index >= 0
             window.rows += int(real_B.sum())
             window.weight += float(_weights(batch)[real_B].sum())
-            active = real_B.sum() * pace.active_share
-            if window.looked:
-                active_B = self._look(batch, progress) & real_B
-                window.masked += batch.index[real_B & ~active_B].tolist()
-                window.pieces.append(batch.rows(active_B))
-                active = active_B.sum()
-            else:
-                window.pieces.append(batch)
-            window.active += float(active)
+            left_B = real_B & self._perhaps_active(batch, pace, progress, streak_N)
+            window.masked += batch.index[real_B & ~left_B].tolist()
+            window.pieces.append(batch if left_B.all() else batch.rows(left_B))
+            window.left += float(left_B.sum())
             if by_count:
                 if window.batches >= wanted:
                     break
                 continue
-            # As many unmasked samples as `wanted` full batches hold, to the nearest batch.
-            total, last = self._over_processes(window.active, float(active))
+            # As many rows to learn from as `wanted` full batches hold, to the nearest batch.
+            total, last = self._over_processes(window.left, float(left_B.sum()))
             if total + last / 2 >= wanted * schedule.batch_size:
                 break
         if batch is not None and not any(len(piece.index) for piece in window.pieces):
             # A gradient of zeros is not the same as none: the optimizer's averages move on.
             window.pieces = [batch.rows(slice(1))._replace(index=batch.index.new_tensor([-1]))]
         return window
+
+    def _perhaps_active(self, batch: Batch, pace: Pace, progress: float, streak_N: npt.NDArray[np.int64]) -> Tensor:
+        """Which rows `[B]` no look has found to be masked; those are looked at that probably are."""
+        left_B = torch.ones_like(batch.index, dtype=torch.bool)
+        if not self.recipe.speed.skip_masked:
+            return left_B
+        streak_B = torch.from_numpy(streak_N[batch.index.clamp(min=0).numpy(force=True)]).to(left_B.device)
+        look_B = (streak_B > 0) | ((streak_B < 0) & (pace.active_share < _BREAK_EVEN))
+        if look_B.any():
+            left_B[look_B] = self._look(batch.rows(look_B), progress)
+        return left_B
 
     def _look(self, batch: Batch, progress: float) -> Tensor:
         """Which rows have a loss: `[B]`, bool."""
@@ -150,16 +165,16 @@ class Stepper:
         self.objective.train()
         return row_loss.loss_B > 0
 
-    def _backward(self, window: _Window, progress: float) -> tuple[Tensor, list[int], float]:
+    def _backward(self, window: _Window, progress: float) -> tuple[Tensor, list[int], list[int]]:
         """Add the gradient of the window's mean loss.
 
         Returns:
-            That loss; the positions of the samples without one, as far as no first look has told; how many had one.
+            That loss; the positions of the samples without one, as far as no look has told; of those with one.
         """
         passes = _passes(window.pieces, self.recipe.schedule.batch_size, self.pad_id)
         loss_sum = torch.zeros((), device=self.accelerator.device)
         masked: list[int] = []
-        active = 0.0
+        active: list[int] = []
         for number, batch in enumerate(passes, start=1):
             with self._synchronised(number == len(passes)):
                 loss_B = RowLoss(*self.objective(batch.inputs, batch.targets, progress)).loss_B
@@ -168,11 +183,9 @@ class Stepper:
                 # Gradients are averaged over the processes; the window's mean wants their sum.
                 self.accelerator.backward(loss * self.accelerator.num_processes)
             loss_sum += loss.detach()
-            if not window.looked and self._may_mask:
+            if self._may_mask:
                 masked += batch.index[real_B & (loss_B == 0)].tolist()
-                active += float((loss_B[real_B] > 0).sum())
-            else:
-                active += float(real_B.sum())
+                active += batch.index[real_B & (loss_B != 0)].tolist()
         if self.accelerator.num_processes > 1:
             loss_sum = self.accelerator.reduce(loss_sum, "sum")
         return loss_sum, masked, active

@@ -149,8 +149,7 @@ def test_a_checkpoint_that_was_cut_off_does_not_count(start):
     again = start("schedule.epochs=1", "schedule.checkpoint_steps=2")
     assert again.progress == run.progress
     assert (
-        checkpoint.restore(again.accelerator, Path(run.folder) / "nothing here", again.rests.until_N)
-        == checkpoint.Progress()
+        checkpoint.restore(again.accelerator, Path(run.folder) / "nothing here", again.rests) == checkpoint.Progress()
     )
 
 
@@ -203,7 +202,7 @@ def test_a_run_that_skips_and_rests_samples_resumes_exactly(start):
         broken.train()
     resumed = start(*SKIPPING)
     assert resumed.progress.step == stop_at
-    assert resumed.rests.until_N.any()
+    assert (resumed.rests.streaks > 0).any()
     resumed.train()
     assert _without_costs(resumed) == _without_costs(unbroken)
     for key, value in load_file(unbroken.folder / BEST_WEIGHTS).items():

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -13,6 +14,8 @@ from training.overrides import named_recipe, override
 from training.stepping import Pace, Stepper
 
 FEATURES, CLASSES, BATCH = 6, 5, 8
+# Of samples that no epoch has looked at yet.
+NEVER_SEEN = np.full(200, -1)
 SETTINGS = [
     "loss.delta=0.2",
     "loss.delta_warm_up=0",
@@ -51,7 +54,7 @@ def _trained(objective):
     return [parameter for parameter in objective.parameters() if parameter.requires_grad]
 
 
-def _step(settings, pace, batches=6, compiled=False):
+def _step(settings, pace, batches=6, compiled=False, streak_N=NEVER_SEEN):
     recipe = override(named_recipe("text"), [*SETTINGS, *settings])
     accelerator = Accelerator(cpu=True)
     objective = _objective(recipe)
@@ -62,7 +65,7 @@ def _step(settings, pace, batches=6, compiled=False):
     before = [parameter.detach().clone() for parameter in _trained(objective)]
     optimizer = torch.optim.SGD(objective.parameters(), lr=1.0)
     objective, optimizer = accelerator.prepare(objective, optimizer)
-    step = Stepper(accelerator, objective, optimizer, recipe, pad_id=0).step(_batches(batches), pace, 1.0)
+    step = Stepper(accelerator, objective, optimizer, recipe, pad_id=0).step(_batches(batches), pace, 1.0, streak_N)
     gradients = [old - new for old, new in zip(before, _trained(objective), strict=True)]
     return step, gradients
 
@@ -97,6 +100,33 @@ def test_while_most_samples_are_active_a_step_does_not_look_first():
     assert sorted(looked.masked) == sorted(not_looked.masked)
     for actual, wanted in zip(gradients, expected, strict=True):
         torch.testing.assert_close(actual, wanted, rtol=0, atol=1e-12)
+
+
+def test_what_was_active_when_last_seen_is_not_looked_at_and_what_was_masked_is():
+    reached = []
+
+    def count(objective, arguments):
+        reached.append((objective.training, len(arguments[0])))
+
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, arguments: count(module, arguments) if isinstance(module, Objective) else None
+    )
+    try:
+        streak_N = NEVER_SEEN.copy()
+        streak_N[: 2 * BATCH] = 0
+        _step(["speed.skip_masked=true"], Pace(active_share=0.3), batches=2, streak_N=streak_N)
+        assert all(is_training for is_training, _ in reached)
+        reached.clear()
+        streak_N[::2] = 3
+        step, of_both = _step(["speed.skip_masked=true"], Pace(active_share=1.0), batches=2, streak_N=streak_N)
+        assert [rows for is_training, rows in reached if not is_training] == [BATCH // 2] * step.batches
+    finally:
+        handle.remove()
+    # Whoever is looked at, the gradient is that of all.
+    _, expected = _step(["schedule.accumulation=1"], Pace(), batches=1)
+    if step.batches == 1:
+        for actual, wanted in zip(of_both, expected, strict=True):
+            torch.testing.assert_close(actual, wanted, rtol=0, atol=1e-12)
 
 
 def test_accumulated_batches_make_the_gradient_of_their_union():
@@ -135,7 +165,7 @@ def test_a_window_of_masked_samples_alone_has_a_gradient_of_zero():
     ).double()
     objective, optimizer = accelerator.prepare(objective, torch.optim.AdamW(objective.parameters(), lr=1e-3))
     stepper = Stepper(accelerator, objective, optimizer, recipe, pad_id=0)
-    step = stepper.step(iter([Batch(inputs, targets, torch.arange(CLASSES))]), Pace(active_share=0.1), 1.0)
+    step = stepper.step(iter([Batch(inputs, targets, torch.arange(CLASSES))]), Pace(active_share=0.1), 1.0, NEVER_SEEN)
     assert (float(step.loss), sorted(step.masked)) == (0.0, list(range(CLASSES)))
     # The optimizer has taken its step, with a gradient of zeros.
     assert {int(state["step"]) for state in optimizer.state.values()} == {1}
