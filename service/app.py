@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
 
+from service.batcher import Batcher
 from service.body_limit import BodyLimit
 from service.errors import add_error_handlers
 from service.pipeline import Pipeline
@@ -33,7 +34,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         repository = await asyncio.to_thread(Repository.load, settings)
-        pipeline = Pipeline(settings.decode_threads)
+        batcher = Batcher(settings.batch_limits, settings.runners)
+        pipeline = Pipeline(settings.decode_threads, batcher)
         app.state.serving = Serving(settings, repository, pipeline)
         yield
         app.state.serving = None

@@ -42,6 +42,7 @@ STATUS: Mapping[str, int] = {
     "internal_error": 500,
     "invalid_model_output": 500,
     "not_ready": 503,
+    "queue_full": 503,
 }
 
 
@@ -99,6 +100,12 @@ class NotReady(LabelsetError):
     code = "not_ready"
 
 
+class QueueFull(LabelsetError):
+    """More inputs wait than the service can answer in good time."""
+
+    code = "queue_full"
+
+
 def error_body(error: LabelsetError) -> dict[str, Any]:
     """What stands under `error` in an answer."""
     return {"code": error.code, "message": error.message, "detail": error.detail}
@@ -131,12 +138,18 @@ def _answer(error: LabelsetError, headers: Mapping[str, str] | None = None) -> J
     return JSONResponse({"error": error_body(error)}, STATUS[error.code], headers)
 
 
+_HEADERS: Mapping[type[LabelsetError], Mapping[str, str]] = {
+    # Nobody reads the rest of a body that was cut off, so the connection cannot carry another request.
+    BodyTooLarge: {"Connection": "close"},
+    QueueFull: {"Retry-After": "1"},
+}
+
+
 def _answer_labelset_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, LabelsetError)
     if error.code not in STATUS:
         raise error
-    # Nobody reads the rest of a body that was cut off, so the connection cannot carry another request.
-    return _answer(error, {"Connection": "close"} if isinstance(error, BodyTooLarge) else None)
+    return _answer(error, _HEADERS.get(type(error)))
 
 
 def _answer_validation_error(request: Request, error: Exception) -> Response:

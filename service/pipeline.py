@@ -1,4 +1,4 @@
-"""Inputs -> arrays -> session -> label sets, off the event loop, as one readable path."""
+"""Inputs -> arrays -> queue -> batch -> session -> label sets, off the event loop, as one readable path."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from model.errors import LabelsetError
 from model.predictor import Answer, LabelSets, named
 from model.session import Sparsity
+from service.batcher import Batcher
 from service.errors import EmptyInput
 from service.intake import Item
 from service.repository import Kind, ServedModel
@@ -18,36 +19,34 @@ _NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "tex
 
 
 class Pipeline:
-    """Answers requests: decoding in one pool of threads, inference in another."""
+    """Answers requests: decoding in a pool of threads, inference behind a queue."""
 
-    def __init__(self, decode_threads: int) -> None:
+    def __init__(self, decode_threads: int, batcher: Batcher) -> None:
         self._decoding = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
-        # One batch at a time: the runtime spreads it over all cores by itself.
-        self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._batcher = batcher
 
     async def answer(
         self, model: ServedModel, items: Sequence[Item], sparsity: Sparsity
     ) -> list[Answer | LabelsetError]:
-        """Answer inputs as one batch; one that cannot be answered fails alone, its error in its place.
+        """Answer inputs; one that cannot be answered fails alone, its error in its place.
 
         Raises:
             InvalidSparsity: a wish that the model cannot grant.
+            QueueFull: too many inputs wait already.
         """
         sparsity.validate(model.predictor.session.class_count)
         loop = asyncio.get_running_loop()
+        # Before the queue, so that what cannot be decoded never meets the inputs of others.
         arrays = await asyncio.gather(*(loop.run_in_executor(self._decoding, _to_array, model, item) for item in items))
         sound = [array for array in arrays if not isinstance(array, LabelsetError)]
-        # Here a request hands its arrays over: batcher.py will put them together with those of others.
-        answers = iter(
-            await loop.run_in_executor(self._inference, model.predictor.infer, sound, [sparsity] * len(sound))
-        )
+        answers = iter(await self._batcher.infer(model, sound, sparsity))
         outcomes = [array if isinstance(array, LabelsetError) else next(answers) for array in arrays]
         return [_named(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
 
     def close(self) -> None:
         """Wait for what is running and let the threads go."""
         self._decoding.shutdown()
-        self._inference.shutdown()
+        self._batcher.close()
 
 
 def _to_array(model: ServedModel, item: Item) -> npt.NDArray[Any] | LabelsetError:

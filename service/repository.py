@@ -44,7 +44,7 @@ class ModelAmbiguous(LabelsetError):
     code = "model_ambiguous"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ServedModel:
     """One version of a model, ready to answer."""
 

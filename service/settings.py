@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,21 @@ class InvalidSettings(LabelsetError):
     code = "invalid_settings"
 
 
+@dataclass(frozen=True)
+class BatchLimits:
+    """How much goes together, and how much may wait.
+
+    Attributes:
+        rows: Inputs of one batch.
+        tokens: Tokens of one batch of texts, padding included; a longer text makes a batch of its own.
+        waiting: Inputs that wait, of all models; more are refused.
+    """
+
+    rows: int
+    tokens: int
+    waiting: int
+
+
 class Settings(BaseSettings):
     """Everything one may set; a field `port` is the variable `LABELSET_PORT`."""
 
@@ -38,6 +54,10 @@ class Settings(BaseSettings):
     max_audio_bytes: int = Field(default=DEFAULT_LIMITS.max_audio_bytes, ge=1)
     max_text_chars: int = Field(default=DEFAULT_LIMITS.max_text_chars, ge=1)
     max_batch_size: int = Field(default=32, ge=1, description="inputs of one request")
+    runners: int = Field(default=1, ge=1, description="batches computed at the same time")
+    max_batch_rows: int = Field(default=32, ge=1, description="inputs, of any requests, computed together")
+    max_batch_tokens: int = Field(default=4096, ge=1, description="tokens computed together, padding included")
+    max_waiting: int = Field(default=256, ge=1, description="inputs that may wait; more are refused with 503")
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="bytes of one request")
     drain_seconds: int = Field(default=10, ge=1, description="time for open requests at the end")
 
@@ -68,6 +88,15 @@ class Settings(BaseSettings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _a_request_may_wait(self) -> "Settings":
+        if self.max_waiting < self.max_batch_size:
+            raise ValueError(
+                f"{_PREFIX}MAX_WAITING must be at least {_PREFIX}MAX_BATCH_SIZE {self.max_batch_size}, so that any "
+                f"request can be answered, got {self.max_waiting}"
+            )
+        return self
+
     @property
     def limits(self) -> Limits:
         """What preprocessing accepts from a caller."""
@@ -77,6 +106,11 @@ class Settings(BaseSettings):
             max_audio_bytes=self.max_audio_bytes,
             max_text_chars=self.max_text_chars,
         )
+
+    @property
+    def batch_limits(self) -> BatchLimits:
+        """How inputs of different requests go together."""
+        return BatchLimits(rows=self.max_batch_rows, tokens=self.max_batch_tokens, waiting=self.max_waiting)
 
 
 def _refuse_misspelt_variables(fields: set[str]) -> None:

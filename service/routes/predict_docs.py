@@ -107,7 +107,7 @@ _ERRORS = {
     422: "`not_an_image`, `image_corrupt`, `not_a_recording`, `recording_corrupt`, `invalid_base64`, `invalid_text`, "
     "`empty_input`, `wrong_input_kind`, `invalid_sparsity`, `invalid_request`",
     500: "`invalid_model_output`, `internal_error`",
-    503: "`not_ready`",
+    503: "`not_ready`; `queue_full`, with `Retry-After`",
 }
 
 PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {

@@ -17,6 +17,7 @@ const FRIENDLY = {
   wrong_input_kind: "This model takes another kind of input.",
   model_not_found: "This model is no longer served here.",
   not_ready: "The service is still loading its models.",
+  queue_full: "The service is busy. Try again in a moment.",
   unreachable: "The service does not answer.",
 };
 

@@ -3,7 +3,7 @@
 import pytest
 
 from model.errors import LabelsetError
-from service.settings import InvalidSettings, Settings
+from service.settings import BatchLimits, InvalidSettings, Settings
 
 
 def test_a_variable_sets_its_field_and_an_argument_overrides_it(monkeypatch):
@@ -56,3 +56,9 @@ def test_a_body_limit_under_that_of_a_file_is_refused(limit, other):
         Settings(**{limit: 1000, other: 1}, max_body_bytes=2356)
     limits = Settings(**{limit: 1000, other: 1}, max_body_bytes=2357).limits
     assert getattr(limits, limit) == 1000
+
+
+def test_a_request_that_could_never_wait_is_refused():
+    with pytest.raises(InvalidSettings, match=r"MAX_WAITING must be at least LABELSET_MAX_BATCH_SIZE 32.*got 31"):
+        Settings(max_waiting=31)
+    assert Settings(max_waiting=32, max_batch_tokens=100).batch_limits == BatchLimits(rows=32, tokens=100, waiting=32)

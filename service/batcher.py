@@ -1,0 +1,162 @@
+"""Puts inputs of different requests together: a bounded queue, and runners that take a batch when they are free."""
+
+import asyncio
+import itertools
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy.typing as npt
+
+from model.errors import LabelsetError
+from model.predictor import LabelSets
+from model.session import Sparsity
+from service.errors import NotReady, QueueFull
+from service.repository import ServedModel
+from service.settings import BatchLimits
+
+logger = logging.getLogger("labelset.service")
+
+Outcome = LabelSets | LabelsetError
+Array = npt.NDArray[Any]
+
+
+@dataclass(eq=False)
+class _Row:
+    """An input in a queue, and the future of its answer."""
+
+    array: Array
+    sparsity: Sparsity
+    order: int
+    answer: "asyncio.Future[Outcome]"
+    # Of a text its tokens; a picture or a recording is as long as any other.
+    length: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.length = len(self.array)
+
+
+class Batcher:
+    """Queues of inputs, one a model, and threads that answer them in batches.
+
+    There is no timer: a runner that is free takes what waits, so that a batch is as large as the load makes it. Which
+    model is next is decided by which input has waited longest.
+    """
+
+    def __init__(self, limits: BatchLimits, runners: int) -> None:
+        self._limits = limits
+        self._queues: dict[ServedModel, deque[_Row]] = {}
+        self._waiting = 0
+        self._orders = itertools.count()
+        self._closed = False
+        self._changed = threading.Condition()
+        self._runners = [
+            threading.Thread(target=self._run, name=f"runner-{number}", daemon=True) for number in range(runners)
+        ]
+        for runner in self._runners:
+            runner.start()
+
+    async def infer(self, model: ServedModel, arrays: Sequence[Array], sparsity: Sparsity) -> list[Outcome]:
+        """Answer preprocessed inputs, in whatever batches they end up; one that fails fails alone.
+
+        Where the caller is cancelled, his inputs are not computed any more.
+
+        Raises:
+            QueueFull: they would be more than may wait.
+            NotReady: the batcher is closed.
+        """
+        loop = asyncio.get_running_loop()
+        rows = [_Row(array, sparsity, next(self._orders), loop.create_future()) for array in arrays]
+        with self._changed:
+            if self._closed:
+                raise NotReady("the service is shutting down")
+            if self._waiting + len(rows) > self._limits.waiting:
+                raise QueueFull(
+                    f"at most {self._limits.waiting} inputs may wait, {self._waiting} do: try again in a second",
+                    limit=self._limits.waiting,
+                )
+            self._queues.setdefault(model, deque()).extend(rows)
+            self._waiting += len(rows)
+            self._changed.notify(len(rows))
+        return list(await asyncio.gather(*(row.answer for row in rows)))
+
+    @property
+    def waiting(self) -> int:
+        """Inputs that no runner has taken yet."""
+        return self._waiting
+
+    def close(self) -> None:
+        """Answer what waits, then let the runners go."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for runner in self._runners:
+            runner.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not (taken := self._take()):
+                    if self._closed:
+                        return
+                    self._changed.wait()
+            _answer(*taken)
+
+    def _take(self) -> tuple[ServedModel, list[_Row]] | None:
+        """The next batch; None where nothing waits."""
+        for model, queue in list(self._queues.items()):
+            while queue and queue[0].answer.cancelled():
+                queue.popleft()
+                self._waiting -= 1
+            if not queue:
+                del self._queues[model]
+        if not self._queues:
+            return None
+        model = min(self._queues, key=lambda model: self._queues[model][0].order)
+        queue = self._queues[model]
+        batch = _choose(queue, self._limits, by_length=model.kind == "text")
+        chosen = {row.order for row in batch}
+        self._queues[model] = deque(row for row in queue if row.order not in chosen)
+        self._waiting -= len(batch)
+        return model, [row for row in batch if not row.answer.cancelled()]
+
+
+def _choose(queue: Sequence[_Row], limits: BatchLimits, by_length: bool) -> list[_Row]:
+    """The row that has waited longest, and as many others as fit: of texts those of the most similar length."""
+    if not by_length:
+        return list(itertools.islice(queue, limits.rows))
+    oldest = queue[0]
+    batch, longest = [oldest], oldest.length
+    for row in sorted(itertools.islice(queue, 1, None), key=lambda row: abs(row.length - oldest.length)):
+        padded = max(longest, row.length) * (len(batch) + 1)
+        if len(batch) == limits.rows or padded > limits.tokens:
+            break
+        batch.append(row)
+        longest = max(longest, row.length)
+    return batch
+
+
+def _answer(model: ServedModel, rows: Sequence[_Row]) -> None:
+    """Compute one batch and tell whoever waits for it."""
+    if not rows:
+        return
+    outcomes: Sequence[Outcome]
+    try:
+        outcomes = model.predictor.infer([row.array for row in rows], [row.sparsity for row in rows])
+    except Exception:
+        if len(rows) > 1:  # one of them may be to blame: the others must not suffer for it
+            for row in rows:
+                _answer(model, [row])
+            return
+        logger.exception("%s/%s failed to answer", model.name, model.version)
+        outcomes = [LabelsetError("the service failed to answer; its log says why")]
+    rows[0].answer.get_loop().call_soon_threadsafe(_settle, rows, outcomes)
+
+
+def _settle(rows: Sequence[_Row], outcomes: Sequence[Outcome]) -> None:
+    for row, outcome in zip(rows, outcomes, strict=True):
+        if not row.answer.done():  # its caller may have left meanwhile
+            row.answer.set_result(outcome)

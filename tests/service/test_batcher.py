@@ -1,0 +1,206 @@
+"""The queue and its runners, on a real model in a real session; only when a runner becomes free is arranged."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from model.errors import LabelsetError
+from model.session import LET_THE_MODEL_DECIDE, Sparsity
+from service.batcher import Batcher
+from service.errors import NotReady, QueueFull
+from service.repository import Repository
+from service.settings import BatchLimits, Settings
+
+TEXTS = ["It encrypts the disk.", "The group sent phishing mails to the staff of two banks.", "It lists processes."]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Repository.load(Settings()).get("text-demo")
+
+
+class Gate:
+    """Holds a model's runner up, and writes down the batches that it was given."""
+
+    def __init__(self, model, monkeypatch):
+        self.batches, self.opened = [], threading.Event()
+        infer = model.predictor.infer
+
+        def held(arrays, sparsities):
+            self.batches.append([len(array) for array in arrays])
+            assert self.opened.wait(20)
+            if any(len(array) == POISON for array in arrays):
+                raise RuntimeError("the session died of this row")
+            return infer(arrays, sparsities)
+
+        monkeypatch.setattr(model.predictor, "infer", held)
+
+
+POISON = 3
+
+
+@pytest.fixture
+def gate(model, monkeypatch):
+    made = Gate(model, monkeypatch)
+    yield made
+    made.opened.set()
+
+
+@pytest.fixture
+def batcher():
+    made = []
+
+    def make(rows=8, tokens=1000, waiting=100, runners=1):
+        made.append(Batcher(BatchLimits(rows, tokens, waiting), runners))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def _arrays(*lengths):
+    """Token ids that the model knows, of the given lengths."""
+    return [np.arange(5, 5 + length, dtype=np.int64) for length in lengths]
+
+
+async def _reached(condition):
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def test_the_answers_are_those_of_the_model_in_the_order_of_the_inputs(model, batcher):
+    arrays = [model.preprocess(text) for text in TEXTS]
+    expected = [model.predictor.infer([array])[0] for array in arrays]
+
+    async def ask():
+        return await batcher().infer(model, arrays, LET_THE_MODEL_DECIDE)
+
+    for answer, own in zip(asyncio.run(ask()), expected, strict=True):
+        assert [label for label, _ in answer.labels] == [label for label, _ in own.labels]
+        np.testing.assert_allclose([p for _, p in answer.labels], [p for _, p in own.labels], atol=1e-5)
+
+
+def test_what_comes_while_a_runner_is_busy_goes_together_whoever_sent_it(model, batcher, gate):
+    async def ask():
+        one = batcher()
+        first = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
+        await _reached(lambda: gate.batches)
+        others = [asyncio.create_task(one.infer(model, _arrays(4), Sparsity(label_count=k))) for k in range(4)]
+        await _reached(lambda: one.waiting == 4)
+        gate.opened.set()
+        return await first, [(await other)[0] for other in others]
+
+    _, others = asyncio.run(ask())
+    assert [len(batch) for batch in gate.batches] == [1, 4]
+    assert [len(answer.labels) for answer in others] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("limits", "lengths", "batches"),
+    [
+        ({"rows": 3}, [4] * 7, [[4] * 3, [4] * 3, [4]]),
+        # Padded to the longest: 2 * 9, not 9 + 8 + 4.
+        ({"tokens": 18}, [9, 4, 8, 4, 4], [[9, 8], [4, 4, 4]]),
+        ({"tokens": 18}, [4, 9, 4, 4, 9], [[4, 4, 4], [9, 9]]),
+        # One alone may be longer than a batch.
+        ({"tokens": 18}, [30, 30], [[30], [30]]),
+    ],
+)
+def test_a_batch_holds_what_fits_the_oldest_first_and_texts_of_one_length(
+    model, batcher, gate, limits, lengths, batches
+):
+    async def ask():
+        one = batcher(**limits)
+        first = asyncio.create_task(one.infer(model, _arrays(5), LET_THE_MODEL_DECIDE))
+        await _reached(lambda: gate.batches)
+        rest = asyncio.create_task(one.infer(model, _arrays(*lengths), LET_THE_MODEL_DECIDE))
+        await _reached(lambda: one.waiting == len(lengths))
+        gate.opened.set()
+        await asyncio.gather(first, rest)
+
+    asyncio.run(ask())
+    assert gate.batches[1:] == batches
+
+
+def test_more_than_may_wait_is_refused_at_once_and_whole(model, batcher, gate):
+    async def ask():
+        one = batcher(waiting=4)
+        first = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
+        await _reached(lambda: gate.batches)
+        waiting = asyncio.create_task(one.infer(model, _arrays(4, 4, 4), LET_THE_MODEL_DECIDE))
+        await _reached(lambda: one.waiting == 3)
+        with pytest.raises(QueueFull, match=r"at most 4 inputs may wait, 3 do"):
+            await one.infer(model, _arrays(4, 4), LET_THE_MODEL_DECIDE)
+        assert one.waiting == 3
+        last = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
+        await _reached(lambda: one.waiting == 4)
+        gate.opened.set()
+        return [len(answers) for answers in await asyncio.gather(first, waiting, last)]
+
+    assert asyncio.run(ask()) == [1, 3, 1]
+
+
+def test_a_row_that_breaks_its_batch_fails_alone(model, batcher, gate, caplog):
+    async def ask():
+        one = batcher()
+        first = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
+        await _reached(lambda: gate.batches)
+        rest = asyncio.create_task(one.infer(model, _arrays(5, POISON, 6), LET_THE_MODEL_DECIDE))
+        await _reached(lambda: one.waiting == 3)
+        gate.opened.set()
+        await first
+        answers = await rest
+        again = await one.infer(model, _arrays(7), LET_THE_MODEL_DECIDE)
+        return [isinstance(answer, LabelsetError) for answer in (*answers, *again)]
+
+    assert asyncio.run(ask()) == [False, True, False, False]
+    assert [record.getMessage() for record in caplog.records] == ["text-demo/1 failed to answer"]
+
+
+def test_who_has_left_is_not_computed(model, batcher, gate):
+    async def ask():
+        one = batcher()
+        first = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
+        await _reached(lambda: gate.batches)
+        left = asyncio.create_task(one.infer(model, _arrays(5, 6), LET_THE_MODEL_DECIDE))
+        stays = asyncio.create_task(one.infer(model, _arrays(7), LET_THE_MODEL_DECIDE))
+        await _reached(lambda: one.waiting == 3)
+        left.cancel()
+        await asyncio.sleep(0)
+        gate.opened.set()
+        await asyncio.gather(first, stays)
+        assert one.waiting == 0
+
+    asyncio.run(ask())
+    assert gate.batches == [[4], [7]]
+
+
+def test_closing_answers_what_waits_and_takes_nothing_more(model, batcher, gate):
+    async def ask():
+        one = batcher()
+        asked = [asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))]
+        await _reached(lambda: gate.batches)
+        asked += [asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE)) for _ in range(2)]
+        await _reached(lambda: one.waiting == 2)
+        gate.opened.set()
+        await asyncio.to_thread(one.close)
+        with pytest.raises(NotReady):
+            await one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE)
+        return len(await asyncio.gather(*asked))
+
+    assert asyncio.run(ask()) == 3
+
+
+def test_several_runners_work_at_the_same_time(model, batcher, gate):
+    async def ask():
+        one = batcher(rows=1, runners=3)
+        asked = [asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE)) for _ in range(3)]
+        await _reached(lambda: len(gate.batches) == 3)
+        gate.opened.set()
+        await asyncio.gather(*asked)
+
+    asyncio.run(ask())
