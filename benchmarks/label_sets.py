@@ -3,9 +3,10 @@
     python -m benchmarks.label_sets --recipe attack --frozen --json results.json
 
 Every run is kept under `runs/`, as those of `labelset train-and-export` are: a benchmark that was cut off goes on. A
-network is trained once for each loss and seed and read in every way that its logits allow: by the two predicted counts,
-by the loss's own rule, by thresholds, and by the true count, which nobody has when it matters. Thresholds are tuned on
-validation, one for all labels or one a label; beside them stands the best threshold of the test split itself, a bound.
+network is trained once for each loss and seed and read in every way that its logits allow: by its count layers, three
+ways, by the loss's own rule, by thresholds, and by the true count, which nobody has when it matters. Thresholds are
+tuned on validation, one for all labels or one a label; beside them stands the best threshold of the test split itself,
+a bound.
 """
 
 import copy

@@ -13,7 +13,7 @@ from training.resting import Rests
 from training.stepping import Pace
 
 _PROGRESS = "progress.json"
-_RESTS = "rests_until.npy"
+_RESTS = "rests.npy"
 
 
 @dataclass

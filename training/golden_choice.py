@@ -40,6 +40,7 @@ def _count_margin(answers: Answers) -> npt.NDArray[np.floating] | float:
             return _lead(expected_f1(answers.count_logits_NK))
         case "predicted_f1":
             assert answers.f1_logits_NK is not None
+            # They move about as far as the logits that they are computed from: the fit gives small weights.
             return _lead(answers.f1_logits_NK)
         case "positive_logits":
             return np.abs(answers.logits_NC).min(axis=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast, set_seed
 from safetensors.torch import load_model, save_model
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -29,7 +29,7 @@ from training.objective import Objective, class_weights
 from training.optimizer import build_optimizer, learning_rate_factor, set_learning_rate
 from training.processes import join, leave_out_unused
 from training.record import write_history
-from training.resources import Clock, peak_memory_bytes
+from training.resources import Clock, keep_freed_memory, peak_memory_bytes
 from training.resting import Rests
 from training.stepping import Step, Stepper
 from training.tracking import Tracker, check_tracker, start_tracker
@@ -45,6 +45,7 @@ class Run:
     def __init__(self, recipe: Recipe, parts: Parts, folder: Path, tracker: Tracker = "tensorboard") -> None:
         """Prepare a run; where `folder` holds a checkpoint of it, the run goes on from there."""
         check_tracker(tracker)
+        keep_freed_memory()
         self.recipe = recipe
         self.folder = folder
         self.parts = parts
@@ -174,7 +175,7 @@ class Run:
 
     def _exchange_rests(self) -> None:
         """Tell all processes what has become of the samples that the others have seen since the last exchange."""
-        if self.accelerator.num_processes > 1 and self.recipe.speed.skip_masked:
+        if self.accelerator.num_processes > 1 and self.stepper.may_mask:
             state_12N = torch.from_numpy(self.rests.state_2N)[None].to(self.accelerator.device)
             self.rests.merge(self.accelerator.gather(state_12N).numpy(force=True))
 
@@ -184,12 +185,8 @@ class Run:
             epoch=self.progress.epoch + 1,
             loss=f"{self._mean_loss():.3f}",
             best_F1=best_f1,
-            active=f"{self._active_share():.0%}",
+            active=f"{self.rests.active_share():.0%}",
         )
-
-    def _active_share(self) -> float:
-        """Part of all training samples that still have a loss; those that rest have none."""
-        return self.progress.pace.active_share * (1 - self.rests.share(self.progress.epoch))
 
     def _mean_loss(self) -> float:
         mean_loss = float(self.progress.round_loss) / max(1, self.progress.round_steps)
@@ -208,7 +205,7 @@ class Run:
             seconds=progress.seconds,
             cpu_seconds=progress.cpu_seconds,
             learning_rate=self.optimizer.param_groups[0]["lr"],
-            active_share=self._active_share(),
+            active_share=self.rests.active_share(),
             peak_memory_bytes=peak_memory_bytes(),
             **{f"validation_{name}": value for name, value in metrics.items()},
         )
@@ -247,6 +244,8 @@ class Run:
         self._mean_loss()  # a checkpoint of a broken network could never be resumed
         progress.round_loss = float(progress.round_loss)
         self._exchange_rests()
+        # A checkpoint holds the main process's running statistics of the batch norms: a look is to see the same in all.
+        broadcast(list(self.classifier.buffers()))
         if self.accelerator.is_main_process:
             checkpoint.save(self.accelerator, self.folder, progress, self.rests)
 

@@ -66,9 +66,9 @@ class Rests:
         if not len(self.awake(epoch)):
             self.restore(np.full_like(self.state_2N, _NEVER_SEEN))
 
-    def share(self, epoch: int) -> float:
-        """Part of all samples that rest after an epoch."""
-        return float((self._until() > epoch + 1).mean())
+    def active_share(self) -> float:
+        """Part of all samples that had a loss when last seen; one that has never been seen counts as such."""
+        return float((self.streaks <= 0).mean())
 
     def _until(self) -> npt.NDArray[np.int64]:
         """The epoch from which each sample takes part again."""

@@ -87,6 +87,8 @@ class Stepper:
         """
         self.accelerator = accelerator
         self.objective = objective
+        # Without the wrapper of several processes, which would exchange buffers: not all may have a row to look at.
+        self._own_objective = accelerator.unwrap_model(objective)
         self.optimizer = optimizer
         self.recipe = recipe
         self.pad_id = pad_id
@@ -107,7 +109,7 @@ class Stepper:
             return None
         [window.weight, rows] = self._over_processes(window.weight, float(window.rows))
         loss, masked, active = self._backward(window, progress)
-        [active_rows] = self._over_processes(float(len(active)) if self._may_mask else window.left)
+        [active_rows] = self._over_processes(float(len(active)) if self.may_mask else window.left)
         self.accelerator.clip_grad_norm_(self.objective.parameters(), self.recipe.optimizer.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -161,7 +163,7 @@ class Stepper:
         """Which rows have a loss: `[B]`, bool."""
         self.objective.eval()
         with torch.no_grad():
-            row_loss = RowLoss(*self.objective(batch.inputs, batch.targets, progress))
+            row_loss = RowLoss(*self._own_objective(batch.inputs, batch.targets, progress))
         self.objective.train()
         return row_loss.loss_B > 0
 
@@ -183,7 +185,7 @@ class Stepper:
                 # Gradients are averaged over the processes; the window's mean wants their sum.
                 self.accelerator.backward(loss * self.accelerator.num_processes)
             loss_sum += loss.detach()
-            if self._may_mask:
+            if self.may_mask:
                 masked += batch.index[real_B & (loss_B == 0)].tolist()
                 active += batch.index[real_B & (loss_B != 0)].tolist()
         if self.accelerator.num_processes > 1:
@@ -191,8 +193,8 @@ class Stepper:
         return loss_sum, masked, active
 
     @property
-    def _may_mask(self) -> bool:
-        # Other losses are never 0, and to look would make a GPU wait.
+    def may_mask(self) -> bool:
+        """Whether the run's loss masks samples: others are never 0, and to look would make a GPU wait."""
         loss = self.recipe.loss
         return loss.name == "as_softmax" and (loss.delta < 1 or loss.delta_scaling == "label_count")
 

@@ -26,6 +26,7 @@ from training.train_and_export import run_folder, train
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("process_of_several.py")
+STEP = Path(__file__).with_name("step_of_several.py")
 SETTINGS = ["head.dropout=0", "schedule.epochs=3", "schedule.patience=99", "schedule.batch_size=7"]
 SKIPPING = [
     "loss.delta=0.2",
@@ -152,6 +153,13 @@ def test_two_processes_give_the_loss_curve_and_the_weights_of_one(recipes, text_
     _assert_same_run(recipe, text_data, together, alone)
     if name == "skipping":
         assert read_history(run_folder(recipe, text_data, together))[-1]["active_share"] < 0.6
+
+
+@pytest.mark.slow
+def test_a_process_may_have_rows_to_look_at_where_the_other_has_none():
+    losses = [finish(start(STEP, *looking))[0] for looking in ([], [0])]
+    assert float(losses[0]) > 0
+    assert losses[0] == losses[1]
 
 
 @pytest.mark.slow

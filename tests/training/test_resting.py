@@ -8,7 +8,7 @@ def test_a_masked_sample_rests_from_the_next_epoch_for_as_many_as_were_asked_for
     rests = Rests(4, epochs=2)
     rests.note([1, 3], [0, 2], epoch=5)
     assert [rests.awake(epoch).tolist() for epoch in (5, 6, 7, 8)] == [[0, 1, 2, 3], [0, 2], [0, 2], [0, 1, 2, 3]]
-    assert rests.share(5) == 0.5
+    assert rests.active_share() == 0.5
 
 
 def test_each_time_that_it_is_masked_again_it_rests_twice_as_long_until_it_is_active():
@@ -37,6 +37,17 @@ def test_a_rest_is_never_longer_than_32_times_the_first():
     for _ in range(40):
         rests.note([0], [], epoch=0)
     assert [len(rests.awake(epoch)) for epoch in (1, 32, 33)] == [0, 0, 1]
+
+
+def test_the_active_share_counts_what_was_last_known_of_each_sample_whether_it_rests_or_not():
+    rests = Rests(5, epochs=1)
+    assert rests.active_share() == 1
+    rests.note([0, 1, 2], [3], epoch=0)
+    assert rests.active_share() == 0.4  # of the last nothing is known
+    rests.note([], [3, 4], epoch=1)
+    assert rests.active_share() == 0.4
+    rests.note([3], [0, 1, 4], epoch=2)
+    assert rests.active_share() == 0.6
 
 
 def test_who_takes_part_in_an_epoch_does_not_change_within_it():

@@ -12,6 +12,7 @@ from PIL import Image
 from training.data.dataset import Example, LabelledData
 from training.evaluate import Answers, answer
 from training.metrics import METRIC_TITLES
+from training.overrides import override
 from training.record import Result, read_history
 from training.report import write_report
 from training.report.hardest import hardest_samples
@@ -116,6 +117,13 @@ def test_a_trained_run_gets_the_figures_of_its_answers(trained, tmp_path):
     assert settings["optimizer.head_lr"] == "0.01"
     wrong = int((example_f1(answers.probabilities_NC != 0, answers.targets_NC) < 1).sum())
     assert html.count("<figcaption>") == min(wrong, 12)
+
+
+@pytest.mark.parametrize("policy", ["predicted_f1", "predicted_count"])
+def test_the_page_says_whose_figures_those_on_validation_are(text_recipe, text_data, tmp_path, policy):
+    recipe = override(text_recipe, [f"head.policy={policy}"])
+    _, html = report(tmp_path, recipe, text_data, _right(text_data))
+    assert ("validation are those of the expected F1" in html) == (policy == "predicted_f1")
 
 
 def test_the_page_needs_nothing_but_itself_and_its_pictures_lie_beside_it(trained_text, tmp_path):
