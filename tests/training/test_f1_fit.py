@@ -77,6 +77,26 @@ def test_of_very_few_examples_the_expected_f1_remains(rows):
     assert by_fit > _example_f1(held_out, expected_f1(held_out.count_logits_NK)) - 0.02
 
 
+def test_more_labels_than_the_count_can_say_and_labels_that_are_never_there_are_no_matter():
+    answers = _answers(50, seed=8)
+    answers.targets_NC[:25] = True
+    answers.targets_NC[25:] = False
+    found_NK = f1_of_counts(torch.from_numpy(answers.logits_NC), torch.from_numpy(answers.targets_NC), MAX_COUNT)
+    assert found_NK[0].tolist() == pytest.approx([2 * k / (k + CLASSES) for k in range(MAX_COUNT + 1)])
+    layers = CountLayers(3, CLASSES, MAX_COUNT)
+    fit_f1(layers, answers)
+    assert np.isfinite(_f1_logits(layers, answers)).all()
+
+
+def test_a_single_class_is_there_or_is_not():
+    there_N = np.arange(200) % 2 == 0
+    logits_N1, count_logits_N2 = np.zeros((200, 1)), np.where(there_N[:, None], [0, 1], [1, 0])
+    answers = Answers(*(a.astype(np.float32) for a in (logits_N1, count_logits_N2, logits_N1)), there_N[:, None])
+    layers = CountLayers(3, 1, 1)
+    fit_f1(layers, answers)
+    np.testing.assert_array_equal(_f1_logits(layers, answers).argmax(axis=1), there_N)
+
+
 def test_the_fit_is_the_same_every_time_and_touches_nothing_else():
     layers = CountLayers(3, CLASSES, MAX_COUNT)
     before = {name: value.clone() for name, value in layers.state_dict().items()}
