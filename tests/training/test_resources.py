@@ -1,4 +1,7 @@
+import platform
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -39,3 +42,29 @@ def test_peak_memory_is_that_of_the_process_in_bytes():
     [kibibytes] = re.findall(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     # What the kernel reports may include the process that started this one, but not a thousand times as much.
     assert 0.9 <= peak_memory_bytes() / (1024 * int(kibibytes)) < 10
+
+
+_FAULTS = """
+import resource, torch
+from training.resources import keep_freed_memory
+if {keep}:
+    assert keep_freed_memory()
+def use():
+    torch.ones(16 * 1024 * 1024).sum()
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
+def test_memory_that_is_kept_is_not_mapped_anew():
+    given_back, kept = (
+        int(subprocess.run([sys.executable, "-c", _FAULTS.format(keep=keep)], capture_output=True, check=True).stdout)
+        for keep in (False, True)
+    )
+    # 64 MiB in pages of 4 KiB, ten times; large pages make fewer of both.
+    assert kept < 100
+    assert given_back > 10 * max(kept, 10)
