@@ -11,6 +11,7 @@ from model.session import Sparsity
 from model.words import WordLabels
 from service.errors import error_body
 from service.intake import read_inputs
+from service.presence import while_present
 from service.routes.predict_docs import PREDICT_BODY, PREDICT_RESPONSES
 from service.routes.state import ServingState
 from service.schemas import (
@@ -50,7 +51,8 @@ async def predict(
     inputs = await read_inputs(request, options, serving.settings.max_batch_size)
     wish = inputs.options
     model = serving.repository.choose(inputs.kind, wish.model, wish.version)
-    answers = await serving.pipeline.answer(model, inputs.items, Sparsity(wish.label_count, wish.sparsity_rate))
+    sparsity = Sparsity(wish.label_count, wish.sparsity_rate)
+    answers = await while_present(request, serving.pipeline.answer(model, inputs.items, sparsity))
     if len(answers) == 1 and isinstance(answers[0], LabelsetError):
         raise answers[0]
     return PredictAnswer(
