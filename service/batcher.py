@@ -1,6 +1,7 @@
 """Puts inputs of different requests together: a bounded queue, and runners that take a batch when they are free."""
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import threading
@@ -74,6 +75,8 @@ class Batcher:
             if self._closed:
                 raise NotReady("the service is shutting down")
             if self._waiting + len(rows) > self._limits.waiting:
+                self._forget_the_departed()
+            if self._waiting + len(rows) > self._limits.waiting:
                 raise QueueFull(
                     f"at most {self._limits.waiting} inputs may wait, {self._waiting} do: try again in a second",
                     limit=self._limits.waiting,
@@ -107,12 +110,7 @@ class Batcher:
 
     def _take(self) -> tuple[ServedModel, list[_Row]] | None:
         """The next batch; None where nothing waits."""
-        for model, queue in list(self._queues.items()):
-            while queue and queue[0].answer.cancelled():
-                queue.popleft()
-                self._waiting -= 1
-            if not queue:
-                del self._queues[model]
+        self._forget_the_departed()
         if not self._queues:
             return None
         model = min(self._queues, key=lambda model: self._queues[model][0].order)
@@ -121,7 +119,15 @@ class Batcher:
         chosen = {row.order for row in batch}
         self._queues[model] = deque(row for row in queue if row.order not in chosen)
         self._waiting -= len(batch)
-        return model, [row for row in batch if not row.answer.cancelled()]
+        return model, batch
+
+    def _forget_the_departed(self) -> None:
+        """Drop the inputs whose callers have left, so that they take no place in the queue nor in a batch."""
+        present = {
+            model: deque(row for row in queue if not row.answer.cancelled()) for model, queue in self._queues.items()
+        }
+        self._queues = {model: queue for model, queue in present.items() if queue}
+        self._waiting = sum(map(len, self._queues.values()))
 
 
 def _choose(queue: Sequence[_Row], limits: BatchLimits, by_length: bool) -> list[_Row]:
@@ -141,22 +147,23 @@ def _choose(queue: Sequence[_Row], limits: BatchLimits, by_length: bool) -> list
 
 def _answer(model: ServedModel, rows: Sequence[_Row]) -> None:
     """Compute one batch and tell whoever waits for it."""
-    if not rows:
-        return
-    outcomes: Sequence[Outcome]
+    answered: list[tuple[_Row, Outcome]]
     try:
         outcomes = model.predictor.infer([row.array for row in rows], [row.sparsity for row in rows])
+        # Here and not where they are told: a session that answers too few is one that failed, and nobody may wait on.
+        answered = list(zip(rows, outcomes, strict=True))
     except Exception:
         if len(rows) > 1:  # one of them may be to blame: the others must not suffer for it
             for row in rows:
                 _answer(model, [row])
             return
         logger.exception("%s/%s failed to answer", model.name, model.version)
-        outcomes = [LabelsetError("the service failed to answer; its log says why")]
-    rows[0].answer.get_loop().call_soon_threadsafe(_settle, rows, outcomes)
+        answered = [(rows[0], LabelsetError("the service failed to answer; its log says why"))]
+    with contextlib.suppress(RuntimeError):  # the loop is closed, and whoever waited there is gone
+        rows[0].answer.get_loop().call_soon_threadsafe(_settle, answered)
 
 
-def _settle(rows: Sequence[_Row], outcomes: Sequence[Outcome]) -> None:
-    for row, outcome in zip(rows, outcomes, strict=True):
+def _settle(answered: Sequence[tuple[_Row, Outcome]]) -> None:
+    for row, outcome in answered:
         if not row.answer.done():  # its caller may have left meanwhile
             row.answer.set_result(outcome)

@@ -126,6 +126,7 @@ def invalid_request(errors: Sequence[Any]) -> InvalidRequest:
 
 def add_error_handlers(app: FastAPI) -> None:
     """Let every error of `app` leave in the one shape."""
+    # The handlers are coroutines: others are run in a thread, for which a server that must stop does not wait.
     app.add_exception_handler(LabelsetError, _answer_labelset_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
@@ -145,14 +146,14 @@ _HEADERS: Mapping[type[LabelsetError], Mapping[str, str]] = {
 }
 
 
-def _answer_labelset_error(request: Request, error: Exception) -> Response:
+async def _answer_labelset_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, LabelsetError)
     if error.code not in STATUS:
         raise error
     return _answer(error, _HEADERS.get(type(error)))
 
 
-def _answer_validation_error(request: Request, error: Exception) -> Response:
+async def _answer_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return _answer(invalid_request(error.errors()))
 
@@ -163,17 +164,17 @@ _HTTP_CODES = {
 }
 
 
-def _answer_http_exception(request: Request, error: Exception) -> Response:
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, message = _HTTP_CODES.get(error.status_code, ("invalid_request", str(error.detail)))
     body = {"code": code, "message": message, "detail": {}}
     return JSONResponse({"error": body}, error.status_code, error.headers)
 
 
-def _answer_nobody(request: Request, error: Exception) -> Response:
+async def _answer_nobody(request: Request, error: Exception) -> Response:
     return Response(status_code=400)
 
 
-def _answer_unexpected(request: Request, error: Exception) -> Response:
+async def _answer_unexpected(request: Request, error: Exception) -> Response:
     # The server closes the connection after an exception: a caller must know, or he sends his next request on it.
     return _answer(LabelsetError("the service failed to answer; its log says why"), {"Connection": "close"})

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
+from service.errors import NotReady
+
 T = TypeVar("T")
 
 
@@ -18,6 +20,7 @@ async def while_present(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
     Raises:
         ClientDisconnect: the caller has left.
+        NotReady: the server ended the request, whose time was up when it had to stop.
     """
     answer = asyncio.ensure_future(work)
     departure = asyncio.ensure_future(_departure(request))
@@ -26,6 +29,9 @@ async def while_present(request: Request, work: Coroutine[Any, Any, T]) -> T:
         if not answer.done():
             raise ClientDisconnect
         return answer.result()
+    except asyncio.CancelledError:
+        # Nobody else cancels a request. Passed on, it would be a trace in the log and a bare 500 for the caller.
+        raise NotReady("the service is shutting down") from None
     finally:
         for task in (answer, departure):
             task.cancel()

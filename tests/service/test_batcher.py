@@ -179,6 +179,53 @@ def test_who_has_left_is_not_computed(model, batcher, gate):
     assert gate.batches == [[4], [7]]
 
 
+def test_who_has_left_takes_no_place_in_the_queue_nor_in_a_batch(model, batcher, gate):
+    async def ask():
+        one = batcher(rows=2, waiting=4)
+        first = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
+        await _reached(lambda: gate.batches)
+        stays = asyncio.create_task(one.infer(model, _arrays(5), LET_THE_MODEL_DECIDE))
+        left = asyncio.create_task(one.infer(model, _arrays(5, 5, 5), LET_THE_MODEL_DECIDE))
+        await _reached(lambda: one.waiting == 4)
+        left.cancel()
+        await asyncio.sleep(0)
+        comes = asyncio.create_task(one.infer(model, _arrays(6), LET_THE_MODEL_DECIDE))
+        await _reached(lambda: one.waiting == 2)
+        gate.opened.set()
+        await asyncio.gather(first, stays, comes)
+
+    asyncio.run(ask())
+    assert gate.batches == [[4], [5, 6]]
+
+
+def test_a_session_that_answers_too_few_has_failed_and_nobody_waits_on(model, batcher, monkeypatch, caplog):
+    infer = model.predictor.infer
+    monkeypatch.setattr(model.predictor, "infer", lambda arrays, sparsities: infer(arrays, sparsities)[1:])
+
+    async def ask():
+        async with asyncio.timeout(20):
+            return await batcher().infer(model, _arrays(4, 5), LET_THE_MODEL_DECIDE)
+
+    assert all(isinstance(answer, LabelsetError) for answer in asyncio.run(ask()))
+    assert {record.getMessage() for record in caplog.records} == {"text-demo/1 failed to answer"}
+
+
+def test_a_runner_outlives_the_loop_of_a_caller(model, batcher, gate):
+    one = batcher()
+
+    async def ask():
+        return await one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE)
+
+    async def leave():
+        asking = asyncio.create_task(ask())
+        await _reached(lambda: gate.batches)
+        assert not asking.done()
+
+    asyncio.run(leave())
+    gate.opened.set()
+    assert len(asyncio.run(asyncio.wait_for(ask(), 20))) == 1
+
+
 def test_closing_answers_what_waits_and_takes_nothing_more(model, batcher, gate):
     async def ask():
         one = batcher()

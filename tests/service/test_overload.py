@@ -1,6 +1,11 @@
 """More requests than the service can answer: refused at once, and nothing else suffers."""
 
 import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
 import time
 
 import httpx
@@ -62,3 +67,38 @@ def test_who_has_left_is_not_computed(serve):
     # Behind fifty requests that nobody waits for it would take fifty times as long.
     assert after < 15 * alone + 1
     assert "Traceback" not in service.log.read_text()
+
+
+def test_what_is_not_answered_in_time_when_the_service_must_stop_is_told_so(tmp_path):
+    log = tmp_path / "log"
+    settings = {"LABELSET_MAX_WAITING": "10000", "LABELSET_MAX_BATCH_ROWS": "1", "LABELSET_DRAIN_SECONDS": "1"}
+    body = {"texts": [f"{SENTENCE} {number}" * 20 for number in range(32)]}
+
+    async def ask(url, process):
+        async with httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=100)) as client:
+            while (await client.get("/readyz")).status_code != 200:
+                await asyncio.sleep(0.05)
+            asked = [asyncio.create_task(client.post("/predict", json=body)) for _ in range(100)]
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            process.send_signal(signal.SIGTERM)
+            return await asyncio.gather(*asked)
+
+    with (
+        log.open("w") as stream,
+        subprocess.Popen(
+            [sys.executable, "-m", "labelset", "serve", "--port", "0"], stderr=stream, env={**os.environ, **settings}
+        ) as process,
+    ):
+        try:
+            deadline = time.monotonic() + 60
+            while not (listening := re.search(r"listening on (\S+)", log.read_text())):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            answers = asyncio.run(ask(listening[1], process))
+            assert process.wait(timeout=30) == -signal.SIGTERM
+        finally:
+            process.kill()
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert refused
+    assert {(answer.status_code, answer.json()["error"]["code"]) for answer in refused} == {(503, "not_ready")}
+    assert "Traceback" not in log.read_text()
