@@ -119,15 +119,8 @@ def decisions(recipe: Recipe, data: LabelledData, runs: Path) -> Iterator[tuple[
     for name, policy in COUNTS.items():
         decide = functools.partial(_by_count, policy=policy)
         label_sets = _by_crossed_fit(parts.classifier, validation) if policy == "predicted_f1" else decide(validation)
-        yield (
-            name,
-            _record(
-                *(
-                    label_set_metrics(*pair)
-                    for pair in ((label_sets, validation.targets_NC), (decide(test), test.targets_NC))
-                )
-            ),
-        )
+        on_validation = label_set_metrics(label_sets, validation.targets_NC)
+        yield name, _record(on_validation, label_set_metrics(decide(test), test.targets_NC))
     yield "true count (bound)", _figures(validation, test, _by_true_count)
     rule = losses.own_decision(recipe.loss.name, "multi_label")
     if rule is None:
