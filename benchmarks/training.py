@@ -25,7 +25,7 @@ from training.overrides import named_recipe, override
 from training.record import LOG
 from training.train_and_export import run_folder, train
 
-_MASKING = ["loss.name=as_softmax", "loss.delta={delta}", "loss.count_delta={delta}", "loss.delta_warm_up=0"]
+_MASKING = ["loss.name=as_softmax", "loss.delta={delta}", "loss.delta_warm_up=0"]
 CONTESTANTS = {
     "softmax": ["loss.name=softmax"],
     "ZLPR": ["loss.name=zlpr"],

@@ -95,7 +95,7 @@ def _bare(recipe: Recipe, parts: Parts) -> float:
         batch = parts.train.collate([parts.train[position] for position in positions_of_batch])
         set_learning_rate(optimizer, learning_rate_factor(number / len(batches), recipe.optimizer.warm_up))
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed_precision(recipe.precision) == "bf16"):
-            loss = objective(batch.inputs, batch.targets, number / len(batches)).loss_B.mean()
+            loss = objective(batch.inputs, batch.targets, number / len(batches)).total().mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(objective.parameters(), recipe.optimizer.clip_norm)
         optimizer.step()
@@ -111,7 +111,7 @@ class _ForTrainer(nn.Module):
         self.objective = objective
 
     def forward(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        return {"loss": self.objective(inputs, targets, 1.0).loss_B.mean()}
+        return {"loss": self.objective(inputs, targets, 1.0).total().mean()}
 
 
 class _Clock(TrainerCallback):

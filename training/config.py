@@ -128,8 +128,7 @@ class LossConfig(Frozen):
     label_weights: Literal["none", "inverse_frequency"] = Field(
         default="none", description="inverse_frequency: rare labels weigh more"
     )
-    count_weight: float = Field(default=1.0, ge=0)
-    count_delta: float = Field(default=1.0, gt=0, le=1, description="AS-Softmax of the count: 1 is cross-entropy")
+    count_weight: float = Field(default=1.0, ge=0, description="of the count's loss, which only its layers learn from")
 
     @field_validator("name", mode="before")
     @classmethod
@@ -168,8 +167,7 @@ class SpeedConfig(Frozen):
     length_buckets: bool = Field(default=True, description="texts of similar length share a batch: less padding")
     skip_masked: bool = Field(
         default=False,
-        description="no backward pass for samples the loss has masked (SPEC 3.6): AS-Softmax with a delta below 1, "
-        "and of label sets a count_delta below 1 too",
+        description="no backward pass for samples the loss has masked (SPEC 3.6): AS-Softmax with a delta below 1",
     )
     rest_epochs: int = Field(
         default=0,

@@ -27,8 +27,6 @@ def _missing(recipe: Recipe, task: Task | None) -> str | None:
     # Scaled or not: the weakest of n labels has at most the probability 1/n, and no opponent lies further below it.
     if loss.delta == 1:
         return f"loss.delta below 1, got {loss.delta:g}"
-    if task == "multi_label" and loss.count_weight and loss.count_delta == 1:
-        return f"loss.count_delta below 1 (or loss.count_weight 0) for label sets, got {loss.count_delta:g}"
     if task in ("multi_label", "multi_class") and recipe.head.policy == "learned_threshold":
         return f"a head.policy without a loss of its own, got {recipe.head.policy}"
     return None

@@ -80,7 +80,7 @@ def leave_out_unused(objective: "Objective", train: "ArrayDataset") -> None:
     """Take parameters that the loss does not depend on out of training: the exchange waits for every gradient."""
     batch = train.collate([train[0]])
     objective.eval()
-    objective(batch.inputs, batch.targets, 0.0).loss_B.sum().backward()
+    objective(batch.inputs, batch.targets, 0.0).total().sum().backward()
     for parameter in objective.parameters():
         parameter.requires_grad_(parameter.grad is not None)
         parameter.grad = None

@@ -3,8 +3,8 @@
 A step is made of a *window* of batches, and its gradient is that of the mean loss over the window, however it is
 computed: batch after batch (SPEC 3.5 lets the number of batches grow as more samples are masked), or on the unmasked
 samples alone, after a pass without a graph has found them (SPEC 3.6). That pass is made in evaluation mode: without
-dropout, and with the batch norms' running statistics, which it leaves as they are. Samples that had a loss when last
-seen are not looked at: most of them have one still.
+dropout, and with the batch norms' running statistics, which it leaves as they are. The layers of the count, which mask
+nothing, learn from what it sees. Samples that had a loss when last seen are not looked at: most of them have one still.
 """
 
 import contextlib
@@ -67,6 +67,7 @@ class _Window:
     rows: int = 0
     left: float = 0.0
     weight: float = 0.0
+    counts: list[Tensor] = field(default_factory=list)
     masked: list[int] = field(default_factory=list)
 
 
@@ -131,7 +132,10 @@ class Stepper:
             real_B = batch.index >= 0
             window.rows += int(real_B.sum())
             window.weight += float(_weights(batch)[real_B].sum())
-            left_B = real_B & self._perhaps_active(batch, pace, progress, streak_N)
+            looked_B = real_B & self._worth_a_look(batch, pace, streak_N)
+            left_B = real_B.clone()
+            if looked_B.any():
+                left_B[looked_B] = self._look(batch.rows(looked_B), progress, window)
             window.masked += batch.index[real_B & ~left_B].tolist()
             window.pieces.append(batch if left_B.all() else batch.rows(left_B))
             window.left += float(left_B.sum())
@@ -148,24 +152,21 @@ class Stepper:
             window.pieces = [batch.rows(slice(1))._replace(index=batch.index.new_tensor([-1]))]
         return window
 
-    def _perhaps_active(self, batch: Batch, pace: Pace, progress: float, streak_N: npt.NDArray[np.int64]) -> Tensor:
-        """Which rows `[B]` no look has found to be masked; those are looked at that probably are."""
-        left_B = torch.ones_like(batch.index, dtype=torch.bool)
+    def _worth_a_look(self, batch: Batch, pace: Pace, streak_N: npt.NDArray[np.int64]) -> Tensor:
+        """Which rows `[B]` are probably masked."""
         if not self.recipe.speed.skip_masked:
-            return left_B
-        streak_B = torch.from_numpy(streak_N[batch.index.clamp(min=0).numpy(force=True)]).to(left_B.device)
-        look_B = (streak_B > 0) | ((streak_B < 0) & (pace.active_share < _BREAK_EVEN))
-        if look_B.any():
-            left_B[look_B] = self._look(batch.rows(look_B), progress)
-        return left_B
+            return torch.zeros_like(batch.index, dtype=torch.bool)
+        streak_B = torch.from_numpy(streak_N[batch.index.clamp(min=0).numpy(force=True)]).to(batch.index.device)
+        return (streak_B > 0) | ((streak_B < 0) & (pace.active_share < _BREAK_EVEN))
 
-    def _look(self, batch: Batch, progress: float) -> Tensor:
-        """Which rows have a loss: `[B]`, bool."""
+    def _look(self, batch: Batch, progress: float, window: _Window) -> Tensor:
+        """Which rows have a loss: `[B]`, bool. Of the others the window keeps what their counts say."""
         self.objective.eval()
-        with torch.no_grad():
-            row_loss = RowLoss(*self._own_objective(batch.inputs, batch.targets, progress))
+        row_loss = RowLoss(*self._own_objective(batch.inputs, batch.targets, progress, is_look=True))
         self.objective.train()
-        return row_loss.loss_B > 0
+        left_B = row_loss.network_B != 0
+        window.counts.append(row_loss.count_B[~left_B])
+        return left_B
 
     def _backward(self, window: _Window, progress: float) -> tuple[Tensor, list[int], list[int]]:
         """Add the gradient of the window's mean loss.
@@ -177,20 +178,27 @@ class Stepper:
         loss_sum = torch.zeros((), device=self.accelerator.device)
         masked: list[int] = []
         active: list[int] = []
+        if window.counts:
+            # Into the gradients that the last of the passes exchanges.
+            loss_sum += self._add_gradient(torch.cat(window.counts).sum(), window)
         for number, batch in enumerate(passes, start=1):
             with self._synchronised(number == len(passes)):
-                loss_B = RowLoss(*self.objective(batch.inputs, batch.targets, progress)).loss_B
+                row_loss = RowLoss(*self.objective(batch.inputs, batch.targets, progress))
                 real_B = batch.index >= 0
-                loss = torch.where(real_B, loss_B, 0.0).sum() / max(1.0, window.weight)
-                # Gradients are averaged over the processes; the window's mean wants their sum.
-                self.accelerator.backward(loss * self.accelerator.num_processes)
-            loss_sum += loss.detach()
+                loss_sum += self._add_gradient(torch.where(real_B, row_loss.total(), 0.0).sum(), window)
             if self.may_mask:
-                masked += batch.index[real_B & (loss_B == 0)].tolist()
-                active += batch.index[real_B & (loss_B != 0)].tolist()
+                masked += batch.index[real_B & (row_loss.network_B == 0)].tolist()
+                active += batch.index[real_B & (row_loss.network_B != 0)].tolist()
         if self.accelerator.num_processes > 1:
             loss_sum = self.accelerator.reduce(loss_sum, "sum")
         return loss_sum, masked, active
+
+    def _add_gradient(self, loss: Tensor, window: _Window) -> Tensor:
+        """Add the gradient of a summed loss to the window's; returns its part of the window's mean."""
+        loss = loss / max(1.0, window.weight)
+        # Gradients are averaged over the processes; the window's mean wants their sum.
+        self.accelerator.backward(loss * self.accelerator.num_processes)
+        return loss.detach()
 
     @property
     def may_mask(self) -> bool:

@@ -15,9 +15,10 @@ class CountLayers(nn.Module):
     """Scores of the label counts 0 to K, in two readings.
 
     The count logits say how probable each number of labels is: from the feature, and from how the probabilities of the
-    highest classes fall (ADR 9); it learns from the logits, the logits not from it. The F1 logits say what F1 the label
-    set of each size would have: from the same probabilities and those of the counts. No step trains them, they are
-    fitted to validation data (ADR 10, `training/f1_fit.py`); until then they are the expected F1.
+    highest classes fall (ADR 9); nothing below learns from their loss, which would cost the classes dearly (ADR 11).
+    The F1 logits say what F1 the label set of each size would have: from the same probabilities and those of the
+    counts. No step trains them, they are fitted to validation data (ADR 10, `training/f1_fit.py`); until then they are
+    the expected F1.
     """
 
     def __init__(self, feature_size: int, class_count: int, max_label_count: int) -> None:
@@ -41,7 +42,7 @@ class CountLayers(nn.Module):
     def forward(self, feature_BF: Tensor, logits_BC: Tensor) -> tuple[Tensor, Tensor]:
         """Feature `[B, F]` and class logits `[B, C]` -> count logits and F1 logits `[B, K + 1]`."""
         shape_BS = self._shape(logits_BC).to(feature_BF.dtype)
-        count_logits_BK: Tensor = self.of_feature(feature_BF) + self.of_shape(shape_BS)
+        count_logits_BK: Tensor = self.of_feature(feature_BF.detach()) + self.of_shape(shape_BS)
         return count_logits_BK, self.f1(self.f1_inputs(logits_BC, count_logits_BK).to(feature_BF.dtype))
 
     def f1_inputs(self, logits_BC: Tensor, count_logits_BK: Tensor) -> Tensor:

@@ -20,7 +20,6 @@ FEATURES, CLASSES, BATCH = 6, 5, 8
 SETTINGS = [
     "loss.delta=0.2",
     "loss.delta_warm_up=0",
-    "loss.count_delta=0.2",
     f"schedule.batch_size={BATCH}",
     "speed.skip_masked=true",
 ]

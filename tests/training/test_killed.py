@@ -23,7 +23,6 @@ SKIPPING = [
     "schedule.epochs=24",
     "loss.delta=0.1",
     "loss.delta_warm_up=0",
-    "loss.count_delta=0.1",
     "speed.skip_masked=true",
     "speed.rest_epochs=1",
 ]

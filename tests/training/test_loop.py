@@ -176,7 +176,6 @@ SKIPPING = [
     "schedule.patience=99",
     "loss.delta=0.05",
     "loss.delta_warm_up=0",
-    "loss.count_delta=0.05",
     "speed.skip_masked=true",
     "speed.rest_epochs=1",
     "speed.adaptive_accumulation=1.0",

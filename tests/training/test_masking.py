@@ -13,7 +13,7 @@ from training.overrides import override
 
 SKIP = "speed.skip_masked=true"
 LEARNED = "head.policy=learned_threshold"
-ALL_BELOW_1 = ["loss.delta=0.3", "loss.delta_warm_up=0", "loss.count_delta=0.3"]
+ALL_BELOW_1 = ["loss.delta=0.3", "loss.delta_warm_up=0"]
 
 
 class _Right(nn.Module):
@@ -23,8 +23,9 @@ class _Right(nn.Module):
         super().__init__()
         self.counted = task == "multi_label"
         self.learned = recipe.head.policy == "learned_threshold"
+        self.backbone = nn.Identity()
 
-    def forward(self, inputs):
+    def head(self, inputs):
         of_class, of_count = torch.tensor([[8.0, 8.0, -8.0]]), torch.tensor([[-8.0, -8.0, 8.0]])
         if not self.counted:
             of_class, of_count = torch.tensor([[8.0, -8.0, -8.0]]), torch.empty(1, 0)
@@ -38,9 +39,8 @@ class _Right(nn.Module):
     ("task", "settings", "needed"),
     [
         ("multi_label", ALL_BELOW_1, None),
-        ("multi_label", [*ALL_BELOW_1, "loss.count_delta=1", "loss.count_weight=0"], None),
-        ("multi_class", [*ALL_BELOW_1, "loss.count_delta=1"], None),
-        ("token_classification", [*ALL_BELOW_1, "loss.count_delta=1"], None),
+        ("multi_class", ALL_BELOW_1, None),
+        ("token_classification", ALL_BELOW_1, None),
         ("token_classification", [*ALL_BELOW_1, LEARNED], None),
         ("multi_label", [*ALL_BELOW_1, "loss.name=zlpr"], "loss.name as_softmax, got zlpr"),
         ("multi_class", [*ALL_BELOW_1, "loss.name=softmax"], "loss.name as_softmax, got softmax"),
@@ -50,11 +50,6 @@ class _Right(nn.Module):
             [*ALL_BELOW_1, "loss.delta=1", "loss.delta_scaling=label_count"],
             "loss.delta below 1, got 1",
         ),
-        (
-            "multi_label",
-            [*ALL_BELOW_1, "loss.count_delta=1"],
-            r"loss.count_delta below 1 \(or loss.count_weight 0\) for label sets, got 1",
-        ),
         ("multi_class", [*ALL_BELOW_1, LEARNED], "a head.policy without a loss of its own, got learned_threshold"),
     ],
 )
@@ -63,7 +58,7 @@ def test_skipping_is_refused_where_even_a_right_answer_by_far_has_a_loss(text_re
     inputs, targets = torch.empty(1), torch.tensor([[True, task == "multi_label", False]])
     if task == "token_classification":
         inputs, targets = torch.empty(1, 1), torch.tensor([[0]])
-    [loss] = Objective(_Right(recipe, task), recipe.loss, task)(inputs, targets, 1.0).loss_B.tolist()
+    [loss] = Objective(_Right(recipe, task), recipe.loss, task)(inputs, targets, 1.0).network_B.tolist()
     assert (loss == 0) == (needed is None)
 
     check_skipping(recipe, task)  # nothing is skipped
@@ -82,8 +77,8 @@ def test_what_no_task_allows_is_refused_with_the_settings_in_any_order(text_reci
     assert override(text_recipe, [SKIP, "loss.delta=0.3"]) == override(text_recipe, ["loss.delta=0.3", SKIP])
 
 
-def test_what_the_datas_task_does_not_allow_is_refused_before_anything_is_built(text_recipe, text_data, class_data):
+def test_what_the_datas_task_does_not_allow_is_refused_before_anything_is_built(text_recipe, text_data):
     recipe = override(text_recipe, [SKIP, "loss.delta=0.3"])
-    with pytest.raises(ConfigError, match=r"speed\.skip_masked needs loss\.count_delta below 1"):
-        build_parts(recipe, text_data)
-    assert build_parts(recipe, class_data).task == "multi_class"
+    with pytest.raises(ConfigError, match=r"speed\.skip_masked needs a head\.policy without a loss of its own"):
+        build_parts(override(recipe, [LEARNED]), text_data)
+    assert build_parts(recipe, text_data).task == "multi_label"

@@ -31,7 +31,6 @@ SETTINGS = ["head.dropout=0", "schedule.epochs=3", "schedule.patience=99", "sche
 SKIPPING = [
     "loss.delta=0.2",
     "loss.delta_warm_up=0",
-    "loss.count_delta=0.2",
     "speed.skip_masked=true",
     "speed.rest_epochs=1",
     "speed.adaptive_accumulation=1.0",

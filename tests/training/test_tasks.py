@@ -149,7 +149,7 @@ def test_the_loss_of_a_sentence_is_that_of_its_labelled_words(trained_tokens):
     rows = [dataset[index] for index in range(6)]
     assert any("" in dataset.examples[index].labels for index in range(6))
     batch = dataset.collate(rows)
-    loss_B, weight_B = objective(batch.inputs, batch.targets, progress=1.0)
+    loss_B, _, weight_B = objective(batch.inputs, batch.targets, progress=1.0)
     logits_BTC = classifier(batch.inputs).logits_BC
     expected_B = torch.nn.functional.cross_entropy(
         logits_BTC.transpose(1, 2), batch.targets, ignore_index=IGNORED, reduction="none"
