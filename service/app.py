@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
 
+from service.admission import Admission
 from service.batcher import Batcher
 from service.body_limit import BodyLimit
+from service.body_time import BodyTime
 from service.errors import add_error_handlers
 from service.pipeline import Pipeline
 from service.repository import Repository
@@ -35,7 +37,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         repository = await asyncio.to_thread(Repository.load, settings)
         batcher = Batcher(settings.batch_limits, settings.runners)
-        pipeline = Pipeline(settings.decode_threads, batcher)
+        pipeline = Pipeline(Admission(settings.max_waiting), settings.decode_threads, batcher)
+        app.state.is_leaving = False
         app.state.serving = Serving(settings, repository, pipeline)
         yield
         app.state.serving = None
@@ -54,6 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # /docs with Swagger UI from this process: a service often runs where a content network is out of reach.
     patch_fastapi(app, redirect_from_root_to_docs=False)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyTime, seconds=settings.body_seconds)
     add_error_handlers(app)
     for routes in (predict, models, health):
         app.include_router(routes.router)

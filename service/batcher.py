@@ -1,7 +1,11 @@
-"""Puts inputs of different requests together: a bounded queue, and runners that take a batch when they are free."""
+"""Puts inputs of different requests together: queues, and runners that take a batch when they are free.
+
+How many may wait is decided before they come here (`admission.py`).
+"""
 
 import asyncio
 import contextlib
+import heapq
 import itertools
 import logging
 import threading
@@ -15,7 +19,7 @@ import numpy.typing as npt
 from model.errors import LabelsetError
 from model.predictor import LabelSets
 from model.session import Sparsity
-from service.errors import NotReady, QueueFull
+from service.errors import NotReady
 from service.repository import ServedModel
 from service.settings import BatchLimits
 
@@ -50,7 +54,6 @@ class Batcher:
     def __init__(self, limits: BatchLimits, runners: int) -> None:
         self._limits = limits
         self._queues: dict[ServedModel, deque[_Row]] = {}
-        self._waiting = 0
         self._orders = itertools.count()
         self._closed = False
         self._changed = threading.Condition()
@@ -66,7 +69,6 @@ class Batcher:
         Where the caller is cancelled, his inputs are not computed any more.
 
         Raises:
-            QueueFull: they would be more than may wait.
             NotReady: the batcher is closed.
         """
         loop = asyncio.get_running_loop()
@@ -74,22 +76,14 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise NotReady("the service is shutting down")
-            if self._waiting + len(rows) > self._limits.waiting:
-                self._forget_the_departed()
-            if self._waiting + len(rows) > self._limits.waiting:
-                raise QueueFull(
-                    f"at most {self._limits.waiting} inputs may wait, {self._waiting} do: try again in a second",
-                    limit=self._limits.waiting,
-                )
             self._queues.setdefault(model, deque()).extend(rows)
-            self._waiting += len(rows)
             self._changed.notify(len(rows))
         return list(await asyncio.gather(*(row.answer for row in rows)))
 
     @property
     def waiting(self) -> int:
         """Inputs that no runner has taken yet."""
-        return self._waiting
+        return sum(map(len, list(self._queues.values())))
 
     def close(self) -> None:
         """Answer what waits, then let the runners go."""
@@ -118,16 +112,14 @@ class Batcher:
         batch = _choose(queue, self._limits, by_length=model.kind == "text")
         chosen = {row.order for row in batch}
         self._queues[model] = deque(row for row in queue if row.order not in chosen)
-        self._waiting -= len(batch)
         return model, batch
 
     def _forget_the_departed(self) -> None:
-        """Drop the inputs whose callers have left, so that they take no place in the queue nor in a batch."""
+        """Drop the inputs whose callers have left, so that they take no place in a batch."""
         present = {
             model: deque(row for row in queue if not row.answer.cancelled()) for model, queue in self._queues.items()
         }
         self._queues = {model: queue for model, queue in present.items() if queue}
-        self._waiting = sum(map(len, self._queues.values()))
 
 
 def _choose(queue: Sequence[_Row], limits: BatchLimits, by_length: bool) -> list[_Row]:
@@ -136,9 +128,10 @@ def _choose(queue: Sequence[_Row], limits: BatchLimits, by_length: bool) -> list
         return list(itertools.islice(queue, limits.rows))
     oldest = queue[0]
     batch, longest = [oldest], oldest.length
-    for row in sorted(itertools.islice(queue, 1, None), key=lambda row: abs(row.length - oldest.length)):
+    others = itertools.islice(queue, 1, None)
+    for row in heapq.nsmallest(limits.rows - 1, others, key=lambda row: abs(row.length - oldest.length)):
         padded = max(longest, row.length) * (len(batch) + 1)
-        if len(batch) == limits.rows or padded > limits.tokens:
+        if padded > limits.tokens:
             break
         batch.append(row)
         longest = max(longest, row.length)

@@ -23,6 +23,7 @@ STATUS: Mapping[str, int] = {
     "model_not_found": 404,
     "version_not_found": 404,
     "method_not_allowed": 405,
+    "body_too_slow": 408,
     "batch_too_large": 413,
     "body_too_large": 413,
     "image_too_large": 413,
@@ -43,6 +44,7 @@ STATUS: Mapping[str, int] = {
     "invalid_model_output": 500,
     "not_ready": 503,
     "queue_full": 503,
+    "deadline_exceeded": 504,
 }
 
 
@@ -88,6 +90,12 @@ class BodyTooLarge(LabelsetError):
     code = "body_too_large"
 
 
+class BodyTooSlow(LabelsetError):
+    """A body that does not arrive in time."""
+
+    code = "body_too_slow"
+
+
 class UnsupportedMediaType(LabelsetError):
     """A body of a type that `/predict` does not read."""
 
@@ -101,9 +109,15 @@ class NotReady(LabelsetError):
 
 
 class QueueFull(LabelsetError):
-    """More inputs wait than the service can answer in good time."""
+    """More inputs than the service can answer in good time."""
 
     code = "queue_full"
+
+
+class DeadlineExceeded(LabelsetError):
+    """The caller's own time is up."""
+
+    code = "deadline_exceeded"
 
 
 def error_body(error: LabelsetError) -> dict[str, Any]:
@@ -142,6 +156,7 @@ def _answer(error: LabelsetError, headers: Mapping[str, str] | None = None) -> J
 _HEADERS: Mapping[type[LabelsetError], Mapping[str, str]] = {
     # Nobody reads the rest of a body that was cut off, so the connection cannot carry another request.
     BodyTooLarge: {"Connection": "close"},
+    BodyTooSlow: {"Connection": "close"},
     QueueFull: {"Retry-After": "1"},
 }
 

@@ -102,12 +102,14 @@ _ANSWERS = {
 _ERRORS = {
     400: "`invalid_json`, `invalid_body`, `model_ambiguous`",
     404: "`model_not_found`, `version_not_found`",
+    408: "`body_too_slow`",
     413: "`image_too_large`, `recording_too_large`, `text_too_long`, `batch_too_large`, `body_too_large`",
     415: "`unsupported_media_type`",
     422: "`not_an_image`, `image_corrupt`, `not_a_recording`, `recording_corrupt`, `invalid_base64`, `invalid_text`, "
     "`empty_input`, `wrong_input_kind`, `invalid_sparsity`, `invalid_request`",
     500: "`invalid_model_output`, `internal_error`",
     503: "`not_ready`; `queue_full`, with `Retry-After`",
+    504: "`deadline_exceeded`, where the header `timeout-ms` gave the answer less time",
 }
 
 PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
