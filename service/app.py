@@ -10,12 +10,15 @@ from fastapi_swagger import patch_fastapi
 from service.batcher import Batcher
 from service.body_limit import BodyLimit
 from service.errors import add_error_handlers
+from service.logs import write_access_line
+from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.repository import Repository
-from service.routes import health, models, predict
+from service.routes import health, metrics, models, predict
 from service.routes.page import add_page
 from service.routes.state import Serving
 from service.settings import Settings
+from service.telemetry import Telemetry
 
 _DESCRIPTION = "Multi-label classification without thresholds: send images or texts, get their label sets."
 
@@ -30,12 +33,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         InvalidSettings: the environment has an impossible setting.
     """
     settings = settings or Settings()
+    counted = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         repository = await asyncio.to_thread(Repository.load, settings)
-        batcher = Batcher(settings.batch_limits, settings.runners)
+        batcher = Batcher(settings.batch_limits, settings.runners, counted)
         pipeline = Pipeline(settings.decode_threads, batcher)
+        counted.watch(repository, lambda: batcher.waiting, settings.max_waiting)
         app.state.serving = Serving(settings, repository, pipeline)
         yield
         app.state.serving = None
@@ -53,9 +58,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     # /docs with Swagger UI from this process: a service often runs where a content network is out of reach.
     patch_fastapi(app, redirect_from_root_to_docs=False)
+    app.state.metrics = counted
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    # The last one added is the outermost: it must see what any other answers.
+    app.add_middleware(Telemetry, observers=[counted.observe, write_access_line])
     add_error_handlers(app)
-    for routes in (predict, models, health):
+    for routes in (predict, models, health, metrics):
         app.include_router(routes.router)
     add_page(app)
     return app

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from model.errors import LabelsetError
 from model.repository import EMBEDDED_BUNDLES, bundle_folders
 from service.app import create_app
+from service.logs import configure
 from service.settings import Settings
 
 logger = logging.getLogger("labelset.service")
@@ -34,7 +35,14 @@ class ServerProcess:
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._app = _StartupErrorKept(create_app(settings))
         # Without a limit one caller who never finishes would keep the service from stopping.
-        config = uvicorn.Config(self._app, log_level=log_level, timeout_graceful_shutdown=settings.drain_seconds)
+        config = uvicorn.Config(
+            self._app,
+            # Its lines go the way of all others, and `service/logs.py` writes one for each request.
+            log_config=None,
+            access_log=False,
+            log_level=log_level,
+            timeout_graceful_shutdown=settings.drain_seconds,
+        )
         self._server = uvicorn.Server(config)
 
     def run(self) -> None:
@@ -95,8 +103,9 @@ def serve(folder: Path | None, or_embedded: bool, **options: Any) -> None:
     if folder and or_embedded and not bundle_folders(folder):
         folder = EMBEDDED_BUNDLES
     given = {name: value for name, value in {"models": folder, **options}.items() if value is not None}
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
-    server = ServerProcess(Settings(**given))
+    settings = Settings(**given)
+    configure(settings.log_format)
+    server = ServerProcess(settings)
     logger.info("listening on %s", server.url)
     server.run()
 

@@ -13,6 +13,7 @@ from model.errors import LabelsetError
 from model.preprocess import DEFAULT_LIMITS, Limits
 from model.repository import EMBEDDED_BUNDLES
 from model.session import Device
+from service.logs import LogFormat
 
 _PREFIX = "LABELSET_"
 
@@ -59,6 +60,7 @@ class Settings(BaseSettings):
     max_batch_tokens: int = Field(default=4096, ge=1, description="tokens computed together, padding included")
     max_waiting: int = Field(default=256, ge=1, description="inputs that may wait; more are refused with 503")
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="bytes of one request")
+    log_format: LogFormat = "text"
     drain_seconds: int = Field(default=10, ge=1, description="time for open requests at the end")
 
     def __init__(self, **values: Any) -> None:

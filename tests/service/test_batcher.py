@@ -10,6 +10,7 @@ from model.errors import LabelsetError
 from model.session import LET_THE_MODEL_DECIDE, Sparsity
 from service.batcher import Batcher
 from service.errors import NotReady, QueueFull
+from service.metrics import Metrics
 from service.repository import Repository
 from service.settings import BatchLimits, Settings
 
@@ -53,7 +54,7 @@ def batcher():
     made = []
 
     def make(rows=8, tokens=1000, waiting=100, runners=1):
-        made.append(Batcher(BatchLimits(rows, tokens, waiting), runners))
+        made.append(Batcher(BatchLimits(rows, tokens, waiting), runners, Metrics()))
         return made[-1]
 
     yield make
