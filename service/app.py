@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
@@ -17,8 +18,11 @@ from service.repository import Repository
 from service.routes import health, metrics, models, predict
 from service.routes.page import add_page
 from service.routes.state import Serving
-from service.settings import Settings
+from service.settings import InvalidSettings, Settings
 from service.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from service.tracing import Tracing
 
 _DESCRIPTION = "Multi-label classification without thresholds: send images or texts, get their label sets."
 
@@ -30,21 +34,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings: Those of the environment where none are given.
 
     Raises:
-        InvalidSettings: the environment has an impossible setting.
+        InvalidSettings: the environment has an impossible setting, or one that needs what is not installed.
     """
     settings = settings or Settings()
     counted = Metrics()
+    tracing = _tracing() if settings.otel else None
+    observers = [counted.observe, write_access_line, *([tracing.observe] if tracing else [])]
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         repository = await asyncio.to_thread(Repository.load, settings)
         batcher = Batcher(settings.batch_limits, settings.runners, counted)
         pipeline = Pipeline(settings.decode_threads, batcher)
-        counted.watch(repository, lambda: batcher.waiting, settings.max_waiting)
+        counted.watch(lambda: repository, lambda: batcher.waiting, settings.max_waiting)
         app.state.serving = Serving(settings, repository, pipeline)
         yield
         app.state.serving = None
         pipeline.close()
+        if tracing:
+            await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
         title="labelset",
@@ -61,9 +69,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics = counted
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     # The last one added is the outermost: it must see what any other answers.
-    app.add_middleware(Telemetry, observers=[counted.observe, write_access_line])
+    app.add_middleware(Telemetry, observers=observers)
     add_error_handlers(app)
     for routes in (predict, models, health, metrics):
         app.include_router(routes.router)
     add_page(app)
     return app
+
+
+def _tracing() -> "Tracing":
+    # Imported only where it is wanted: the packages are an extra, and heavy.
+    try:
+        from service.tracing import Tracing
+    except ModuleNotFoundError as error:
+        raise InvalidSettings(f"LABELSET_OTEL needs the extra otel (pip install '.[otel]'): {error}") from None
+    return Tracing(health.installed_version())

@@ -46,9 +46,9 @@ class Metrics:
         self._families = _ModelFamilies(self.registry)
         self._models: WeakKeyDictionary[ServedModel, _ModelMetrics] = WeakKeyDictionary()
 
-    def watch(self, repository: Repository, waiting: Callable[[], int], max_waiting: int) -> None:
+    def watch(self, served: Callable[[], Repository], waiting: Callable[[], int], max_waiting: int) -> None:
         """Show what is served and how many inputs wait, as they are at the time of a scrape."""
-        self.registry.register(_ServiceState(repository, waiting, max_waiting))
+        self.registry.register(_ServiceState(served, waiting, max_waiting))
 
     def observe(self, record: RequestRecord) -> None:
         """Count a request that has ended."""
@@ -143,8 +143,8 @@ class _ModelMetrics:
 class _ServiceState(Collector):
     """What is read at the time of a scrape rather than counted."""
 
-    def __init__(self, repository: Repository, waiting: Callable[[], int], max_waiting: int) -> None:
-        self._repository = repository
+    def __init__(self, served: Callable[[], Repository], waiting: Callable[[], int], max_waiting: int) -> None:
+        self._served = served
         self._waiting = waiting
         self._max_waiting = max_waiting
 
@@ -157,9 +157,10 @@ class _ServiceState(Collector):
             "1 for each version that is served.",
             labels=("model", "version", "digest", "device", "r_softmax"),
         )
-        for default in self._repository:
-            for version in self._repository.versions(default.name):
-                model = self._repository.get(default.name, version)
+        served = self._served()
+        for default in served:
+            for version in served.versions(default.name):
+                model = served.get(default.name, version)
                 session = model.predictor.session
                 models.add_metric((model.name, version, model.digest, session.device, session.r_softmax.kind), 1)
         yield models

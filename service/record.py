@@ -68,6 +68,10 @@ class RequestRecord:
         """The request from its start to its end, which has come."""
         return Stage(self.started, self.ended)
 
+    def let_go(self) -> None:
+        """Forget the model and its answers, once all is told: a connection that is kept open may keep this alive."""
+        self.model, self.outcomes = None, ()
+
     def headers(self) -> dict[str, str]:
         """What the answer says of the request, whatever it is."""
         stages = {**self.stages, "total": Stage(self.started, time.perf_counter())}

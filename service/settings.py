@@ -60,7 +60,8 @@ class Settings(BaseSettings):
     max_batch_tokens: int = Field(default=4096, ge=1, description="tokens computed together, padding included")
     max_waiting: int = Field(default=256, ge=1, description="inputs that may wait; more are refused with 503")
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="bytes of one request")
-    log_format: LogFormat = "text"
+    log_format: LogFormat = Field(default="text", description="`json`: one object a line")
+    otel: bool = Field(default=False, description="OpenTelemetry traces; needs the extra `otel`")
     drain_seconds: int = Field(default=10, ge=1, description="time for open requests at the end")
 
     def __init__(self, **values: Any) -> None:

@@ -52,6 +52,7 @@ class Telemetry:
             record.ended = time.perf_counter()
             for observe in self._observers:
                 observe(record)
+            record.let_go()
 
 
 def _new_record(scope: Scope) -> RequestRecord:
