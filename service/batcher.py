@@ -18,7 +18,7 @@ from model.predictor import LabelSets
 from model.session import Sparsity
 from service.errors import NotReady, QueueFull
 from service.metrics import Metrics
-from service.record import Stage, current_record
+from service.record import Stage, current_record, current_request_id
 from service.repository import ServedModel
 from service.settings import BatchLimits
 
@@ -38,6 +38,8 @@ class _Row:
     answer: "asyncio.Future[Outcome]"
     # Of a text its tokens; a picture or a recording is as long as any other.
     length: int = field(init=False)
+    # A runner serves many requests at once, and is at work on none.
+    request_id: str | None = field(default_factory=current_request_id)
     queued: float = field(default_factory=time.perf_counter)
     taken: float = 0.0
     answered: float = 0.0
@@ -171,7 +173,8 @@ def _answer(model: ServedModel, rows: Sequence[_Row]) -> None:
             for row in rows:
                 _answer(model, [row])
             return
-        logger.exception("%s/%s failed to answer", model.name, model.version)
+        own_id = {"request_id": rows[0].request_id}
+        logger.exception("%s/%s failed to answer", model.name, model.version, extra=own_id)
         answered = [(rows[0], LabelsetError("the service failed to answer; its log says why"))]
     now = time.perf_counter()
     for row in rows:

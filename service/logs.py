@@ -27,7 +27,7 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, the name is the library's
         """The line, without the trace that may follow it."""
-        request_id = current_request_id()
+        request_id = _request_id(record)
         return super().formatMessage(record) + (f" [{request_id}]" if request_id else "")
 
 
@@ -41,12 +41,17 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            "request_id": current_request_id(),
+            "request_id": _request_id(record),
             **getattr(record, "facts", {}),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps({name: value for name, value in line.items() if value is not None})
+
+
+def _request_id(record: logging.LogRecord) -> str | None:
+    """That of the request at hand; of a runner, who serves many at once, the one that the line is about."""
+    return getattr(record, "request_id", None) or current_request_id()
 
 
 def write_access_line(record: RequestRecord) -> None:

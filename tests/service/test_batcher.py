@@ -1,6 +1,7 @@
 """The queue and its runners, on a real model in a real session; only when a runner becomes free is arranged."""
 
 import asyncio
+import json
 import threading
 
 import numpy as np
@@ -10,7 +11,9 @@ from model.errors import LabelsetError
 from model.session import LET_THE_MODEL_DECIDE, Sparsity
 from service.batcher import Batcher
 from service.errors import NotReady, QueueFull
+from service.logs import JsonFormatter, TextFormatter
 from service.metrics import Metrics
+from service.record import RequestRecord, take_in_hand
 from service.repository import Repository
 from service.settings import BatchLimits, Settings
 
@@ -145,9 +148,10 @@ def test_more_than_may_wait_is_refused_at_once_and_whole(model, batcher, gate):
     assert asyncio.run(ask()) == [1, 3, 1]
 
 
-def test_a_row_that_breaks_its_batch_fails_alone(model, batcher, gate, caplog):
+def test_a_row_that_breaks_its_batch_fails_alone_and_its_request_is_named(model, batcher, gate, caplog):
     async def ask():
         one = batcher()
+        take_in_hand(RequestRecord(request_id="mine"))
         first = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
         await _reached(lambda: gate.batches)
         rest = asyncio.create_task(one.infer(model, _arrays(5, POISON, 6), LET_THE_MODEL_DECIDE))
@@ -159,7 +163,10 @@ def test_a_row_that_breaks_its_batch_fails_alone(model, batcher, gate, caplog):
         return [isinstance(answer, LabelsetError) for answer in (*answers, *again)]
 
     assert asyncio.run(ask()) == [False, True, False, False]
-    assert [record.getMessage() for record in caplog.records] == ["text-demo/1 failed to answer"]
+    [line] = caplog.records
+    assert line.getMessage() == "text-demo/1 failed to answer"
+    assert TextFormatter().format(line).splitlines()[0] == "ERROR:     text-demo/1 failed to answer [mine]"
+    assert json.loads(JsonFormatter().format(line))["request_id"] == "mine"
 
 
 def test_who_has_left_is_not_computed(model, batcher, gate):
