@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from model.errors import LabelsetError
 from model.repository import EMBEDDED_BUNDLES, bundle_folders
 from service.app import create_app
-from service.logs import configure
+from service.logs import configure_logging
 from service.settings import Settings
 
 logger = logging.getLogger("labelset.service")
@@ -104,7 +104,7 @@ def serve(folder: Path | None, or_embedded: bool, **options: Any) -> None:
         folder = EMBEDDED_BUNDLES
     given = {name: value for name, value in {"models": folder, **options}.items() if value is not None}
     settings = Settings(**given)
-    configure(settings.log_format)
+    configure_logging(settings.log_format)
     server = ServerProcess(settings)
     logger.info("listening on %s", server.url)
     server.run()

@@ -12,7 +12,7 @@ LogFormat = Literal["text", "json"]
 access = logging.getLogger("labelset.access")
 
 
-def configure(log_format: LogFormat) -> None:
+def configure_logging(log_format: LogFormat) -> None:
     """Send every line of the process, those of the libraries too, to stderr in one format."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())

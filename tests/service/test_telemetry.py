@@ -6,7 +6,7 @@ import time
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from service.app import create_app
 from service.record import RequestRecord, current_record
@@ -16,7 +16,7 @@ from service.telemetry import Telemetry
 SENTENCE = "The group sent phishing mails."
 
 
-def ask(app: FastAPI, path: str, **request) -> httpx.Response:
+def ask(app: ASGIApp, path: str, **request) -> httpx.Response:
     """Ask an app in this process; its lifespan does not run, so no models are loaded."""
 
     async def send() -> httpx.Response:
