@@ -14,7 +14,7 @@ class Admission:
 
     def __init__(self, places: int) -> None:
         """`places`: inputs that are decoded, wait or are computed at the same time."""
-        self._places = places
+        self.places = places
         self._taken = 0
 
     @property
@@ -31,8 +31,8 @@ class Admission:
         self._require(1)
 
     @contextmanager
-    def places(self, count: int) -> Iterator[None]:
-        """Hold places for the inputs of a request.
+    def hold(self, count: int) -> Iterator[None]:
+        """Hold places for the inputs of a request until it is done.
 
         Raises:
             QueueFull: there are too few.
@@ -45,8 +45,8 @@ class Admission:
             self._taken -= count
 
     def _require(self, count: int) -> None:
-        if self._taken + count > self._places:
+        if self._taken + count > self.places:
             raise QueueFull(
-                f"at most {self._places} inputs are worked on at once, {self._taken} are: try again in a second",
-                limit=self._places,
+                f"at most {self.places} inputs are worked on at once, {self._taken} are: try again in a second",
+                limit=self.places,
             )

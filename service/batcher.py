@@ -9,6 +9,7 @@ import heapq
 import itertools
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from model.errors import LabelsetError
 from model.predictor import LabelSets
 from model.session import Sparsity
 from service.errors import NotReady
+from service.metrics import Metrics
+from service.record import Stage, current_record, current_request_id
 from service.repository import ServedModel
 from service.settings import BatchLimits
 
@@ -39,6 +42,11 @@ class _Row:
     answer: "asyncio.Future[Outcome]"
     # Of a text its tokens; a picture or a recording is as long as any other.
     length: int = field(init=False)
+    # A runner serves many requests at once, and is at work on none.
+    request_id: str | None = field(default_factory=current_request_id)
+    queued: float = field(default_factory=time.perf_counter)
+    taken: float = 0.0
+    answered: float = 0.0
 
     def __post_init__(self) -> None:
         self.length = len(self.array)
@@ -51,8 +59,9 @@ class Batcher:
     model is next is decided by which input has waited longest.
     """
 
-    def __init__(self, limits: BatchLimits, runners: int) -> None:
+    def __init__(self, limits: BatchLimits, runners: int, metrics: Metrics) -> None:
         self._limits = limits
+        self._metrics = metrics
         self._queues: dict[ServedModel, deque[_Row]] = {}
         self._orders = itertools.count()
         self._closed = False
@@ -78,7 +87,9 @@ class Batcher:
                 raise NotReady("the service is shutting down")
             self._queues.setdefault(model, deque()).extend(rows)
             self._changed.notify(len(rows))
-        return list(await asyncio.gather(*(row.answer for row in rows)))
+        outcomes = await asyncio.gather(*(row.answer for row in rows))
+        _record_stages(rows)
+        return outcomes
 
     @property
     def waiting(self) -> int:
@@ -100,7 +111,9 @@ class Batcher:
                     if self._closed:
                         return
                     self._changed.wait()
-            _answer(*taken)
+            model, batch = taken
+            self._metrics.observe_batch(model, len(batch), len(batch) / self._limits.rows)
+            _answer(model, batch)
 
     def _take(self) -> tuple[ServedModel, list[_Row]] | None:
         """The next batch; None where nothing waits."""
@@ -112,6 +125,9 @@ class Batcher:
         batch = _choose(queue, self._limits, by_length=model.kind == "text")
         chosen = {row.order for row in batch}
         self._queues[model] = deque(row for row in queue if row.order not in chosen)
+        now = time.perf_counter()
+        for row in batch:
+            row.taken = now
         return model, batch
 
     def _forget_the_departed(self) -> None:
@@ -150,8 +166,12 @@ def _answer(model: ServedModel, rows: Sequence[_Row]) -> None:
             for row in rows:
                 _answer(model, [row])
             return
-        logger.exception("%s/%s failed to answer", model.name, model.version)
+        own_id = {"request_id": rows[0].request_id}
+        logger.exception("%s/%s failed to answer", model.name, model.version, extra=own_id)
         answered = [(rows[0], LabelsetError("the service failed to answer; its log says why"))]
+    now = time.perf_counter()
+    for row in rows:
+        row.answered = now
     with contextlib.suppress(RuntimeError):  # the loop is closed, and whoever waited there is gone
         rows[0].answer.get_loop().call_soon_threadsafe(_settle, answered)
 
@@ -160,3 +180,10 @@ def _settle(answered: Sequence[tuple[_Row, Outcome]]) -> None:
     for row, outcome in answered:
         if not row.answer.done():  # its caller may have left meanwhile
             row.answer.set_result(outcome)
+
+
+def _record_stages(rows: Sequence[_Row]) -> None:
+    """Tell the request at hand how its input that was answered last has spent its time here."""
+    if rows:
+        last = max(rows, key=lambda row: row.answered)
+        current_record().stages.update(queue=Stage(last.queued, last.taken), infer=Stage(last.taken, last.answered))

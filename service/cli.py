@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from model.repository import EMBEDDED_BUNDLES, bundle_folders
+from service.logs import configure_logging
 from service.server import ServerProcess
 from service.settings import Settings
 
@@ -28,7 +29,8 @@ def serve(folder: Path | None, or_embedded: bool, **options: Any) -> None:
     if folder and or_embedded and not bundle_folders(folder):
         folder = EMBEDDED_BUNDLES
     given = {name: value for name, value in {"models": folder, **options}.items() if value is not None}
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
-    server = ServerProcess(Settings(**given))
+    settings = Settings(**given)
+    configure_logging(settings.log_format)
+    server = ServerProcess(settings)
     logger.info("listening on %s", server.url)
     server.run()

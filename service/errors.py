@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from model.errors import LabelsetError
+from service.record import current_record
 
 # Every code that a caller may meet. A code that is not here is our own fault: 500, and no word about it in the answer.
 STATUS: Mapping[str, int] = {
@@ -150,6 +151,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def _answer(error: LabelsetError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    current_record().error_code = error.code
     return JSONResponse({"error": error_body(error)}, STATUS[error.code], headers)
 
 
@@ -182,14 +184,18 @@ _HTTP_CODES = {
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, message = _HTTP_CODES.get(error.status_code, ("invalid_request", str(error.detail)))
+    current_record().error_code = code
     body = {"code": code, "message": message, "detail": {}}
     return JSONResponse({"error": body}, error.status_code, error.headers)
 
 
 async def _answer_nobody(request: Request, error: Exception) -> Response:
+    current_record().error_code = "caller_left"
     return Response(status_code=400)
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> Response:
     # The server closes the connection after an exception: a caller must know, or he sends his next request on it.
-    return _answer(LabelsetError("the service failed to answer; its log says why"), {"Connection": "close"})
+    # This answer goes past the middleware that gives every other one its headers.
+    headers = {"Connection": "close", **current_record().headers()}
+    return _answer(LabelsetError("the service failed to answer; its log says why"), headers)

@@ -1,6 +1,7 @@
 """Inputs -> arrays -> queue -> batch -> session -> label sets, off the event loop, as one readable path."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +15,7 @@ from service.admission import Admission
 from service.batcher import Batcher
 from service.errors import EmptyInput
 from service.intake import Item
+from service.record import Stage, current_record
 from service.repository import Kind, ServedModel
 
 _NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "text": "a text"}
@@ -36,16 +38,21 @@ class Pipeline:
             InvalidSparsity: a wish that the model cannot grant.
             QueueFull: there is no room for so many.
         """
+        record = current_record()
+        record.model = model
         sparsity.validate(model.predictor.session.class_count)
         loop = asyncio.get_running_loop()
-        with self.admission.places(len(items)):
+        with self.admission.hold(len(items)):
+            started = time.perf_counter()
             # Before the queue, so that what cannot be decoded never meets the inputs of others.
             arrays = await asyncio.gather(
                 *(loop.run_in_executor(self._decoding, _to_array, model, item) for item in items)
             )
+            record.stages["decode"] = Stage(started, time.perf_counter())
             sound = [array for array in arrays if not isinstance(array, LabelsetError)]
             answers = iter(await self._batcher.infer(model, sound, sparsity))
         outcomes = [array if isinstance(array, LabelsetError) else next(answers) for array in arrays]
+        record.outcomes = outcomes
         return [_named(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
 
     def close(self) -> None:

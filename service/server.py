@@ -45,6 +45,9 @@ class ServerProcess:
         config = uvicorn.Config(
             self._app,
             http=_impatient_protocol(settings.head_seconds, settings.body_seconds, lambda: self._server.is_leaving),
+            # Its lines go the way of all others, and `service/logs.py` writes one for each request.
+            log_config=None,
+            access_log=False,
             log_level=log_level,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             # Without a limit one caller who never finishes would keep the service from stopping.

@@ -13,6 +13,7 @@ from model.errors import LabelsetError
 from model.preprocess import DEFAULT_LIMITS, Limits
 from model.repository import EMBEDDED_BUNDLES
 from model.session import Device
+from service.logs import LogFormat
 
 _PREFIX = "LABELSET_"
 
@@ -59,6 +60,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="bytes of one request")
     head_seconds: float = Field(default=10, gt=0, description="time for the head of a request to arrive")
     body_seconds: float = Field(default=60, gt=0, description="time for the body of a request to arrive")
+    log_format: LogFormat = Field(default="text", description="`json`: one object a line")
+    otel: bool = Field(default=False, description="OpenTelemetry traces; needs the extra `otel`")
     leave_seconds: float = Field(
         default=0.5, ge=0, description="at the end, time in which new requests are answered while /readyz says 503"
     )

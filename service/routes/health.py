@@ -25,12 +25,15 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {
 }
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", summary="Is the process alive?")
 async def live() -> Status:
     """Answers as long as the process does."""
     return Status(status="ok")
 
 
+@router.head("/readyz", include_in_schema=False)
+@router.head("/healthz", include_in_schema=False)
 @router.get("/readyz", summary="May it get requests?", responses=_NOT_READY)
 @router.get("/healthz", summary="The same as /readyz", responses=_NOT_READY)
 async def ready(request: Request, _: ServingState) -> Status:

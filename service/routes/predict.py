@@ -56,7 +56,7 @@ async def predict(
     if len(answers) == 1 and isinstance(answers[0], LabelsetError):
         raise answers[0]
     return PredictAnswer(
-        model=ModelVersion(name=model.name, version=model.version),
+        model=ModelVersion(name=model.name, version=model.version, digest=model.digest),
         predictions=[_prediction(index, answer) for index, answer in enumerate(answers)],
     )
 

@@ -11,6 +11,7 @@ _PNG = (
 # A hundredth of a second of silence.
 _WAV = f"UklGRsQAAABXQVZFZm10IBAAAAABAAEAQB8AAIA+AAACABAAZGF0YaAA{'A' * 216}"
 _SENTENCE = "Adversaries may send spearphishing emails with a malicious attachment."
+_DIGEST = "b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c"
 
 _JSON_EXAMPLES = {
     "one text": {"text": _SENTENCE},
@@ -51,7 +52,7 @@ PREDICT_BODY: dict[str, Any] = {
 
 _ANSWERS = {
     "one text": {
-        "model": {"name": "text-demo", "version": "1"},
+        "model": {"name": "text-demo", "version": "1", "digest": _DIGEST},
         "predictions": [
             {
                 "index": 0,
@@ -65,7 +66,7 @@ _ANSWERS = {
         ],
     },
     "the words of a text": {
-        "model": {"name": "brown", "version": "1"},
+        "model": {"name": "brown", "version": "1", "digest": _DIGEST},
         "predictions": [
             {
                 "index": 0,
@@ -78,7 +79,7 @@ _ANSWERS = {
         ],
     },
     "a batch with a bad input": {
-        "model": {"name": "image-demo", "version": "1"},
+        "model": {"name": "image-demo", "version": "1", "digest": _DIGEST},
         "predictions": [
             {
                 "index": 0,

@@ -1,6 +1,7 @@
 """The queue and its runners, on a real model in a real session; only when a runner becomes free is arranged."""
 
 import asyncio
+import json
 import threading
 
 import numpy as np
@@ -10,6 +11,9 @@ from model.errors import LabelsetError
 from model.session import LET_THE_MODEL_DECIDE, Sparsity
 from service.batcher import Batcher
 from service.errors import NotReady
+from service.logs import JsonFormatter, TextFormatter
+from service.metrics import Metrics
+from service.record import RequestRecord, take_in_hand
 from service.repository import Repository
 from service.settings import BatchLimits, Settings
 
@@ -53,7 +57,7 @@ def batcher():
     made = []
 
     def make(rows=8, tokens=1000, runners=1):
-        made.append(Batcher(BatchLimits(rows, tokens), runners))
+        made.append(Batcher(BatchLimits(rows, tokens), runners, Metrics()))
         return made[-1]
 
     yield make
@@ -126,9 +130,10 @@ def test_a_batch_holds_what_fits_the_oldest_first_and_texts_of_one_length(
     assert gate.batches[1:] == batches
 
 
-def test_a_row_that_breaks_its_batch_fails_alone(model, batcher, gate, caplog):
+def test_a_row_that_breaks_its_batch_fails_alone_and_its_request_is_named(model, batcher, gate, caplog):
     async def ask():
         one = batcher()
+        take_in_hand(RequestRecord(request_id="mine"))
         first = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
         await _reached(lambda: gate.batches)
         rest = asyncio.create_task(one.infer(model, _arrays(5, POISON, 6), LET_THE_MODEL_DECIDE))
@@ -140,7 +145,10 @@ def test_a_row_that_breaks_its_batch_fails_alone(model, batcher, gate, caplog):
         return [isinstance(answer, LabelsetError) for answer in (*answers, *again)]
 
     assert asyncio.run(ask()) == [False, True, False, False]
-    assert [record.getMessage() for record in caplog.records] == ["text-demo/1 failed to answer"]
+    [line] = caplog.records
+    assert line.getMessage() == "text-demo/1 failed to answer"
+    assert TextFormatter().format(line).splitlines()[0] == "ERROR:     text-demo/1 failed to answer [mine]"
+    assert json.loads(JsonFormatter().format(line))["request_id"] == "mine"
 
 
 def test_who_has_left_is_not_computed(model, batcher, gate):
