@@ -12,10 +12,11 @@ from service.body_limit import BodyLimit
 from service.errors import add_error_handlers
 from service.pipeline import Pipeline
 from service.repository import Repository
-from service.routes import health, models, predict
+from service.routes import health, models, predict, repository_admin
 from service.routes.page import add_page
 from service.routes.state import Serving
 from service.settings import Settings
+from service.watching import watching
 
 _DESCRIPTION = "Multi-label classification without thresholds: send images or texts, get their label sets."
 
@@ -33,13 +34,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        repository = await asyncio.to_thread(Repository.load, settings)
+        repository = await asyncio.to_thread(Repository.open, settings)
         batcher = Batcher(settings.batch_limits, settings.runners)
         pipeline = Pipeline(settings.decode_threads, batcher)
         app.state.serving = Serving(settings, repository, pipeline)
-        yield
+        async with watching(repository, settings.watch_seconds):
+            yield
         app.state.serving = None
         pipeline.close()
+        repository.close()
 
     app = FastAPI(
         title="labelset",
@@ -55,7 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     patch_fastapi(app, redirect_from_root_to_docs=False)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     add_error_handlers(app)
-    for routes in (predict, models, health):
+    for routes in (predict, models, repository_admin, health):
         app.include_router(routes.router)
     add_page(app)
     return app

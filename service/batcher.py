@@ -15,8 +15,8 @@ import numpy.typing as npt
 from model.errors import LabelsetError
 from model.predictor import LabelSets
 from model.session import Sparsity
+from service.catalogue import ServedModel
 from service.errors import NotReady, QueueFull
-from service.repository import ServedModel
 from service.settings import BatchLimits
 
 logger = logging.getLogger("labelset.service")

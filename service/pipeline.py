@@ -11,9 +11,9 @@ from model.errors import LabelsetError
 from model.predictor import Answer, LabelSets, named
 from model.session import Sparsity
 from service.batcher import Batcher
+from service.catalogue import Kind, ServedModel
 from service.errors import EmptyInput
 from service.intake import Item
-from service.repository import Kind, ServedModel
 
 _NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "text": "a text"}
 

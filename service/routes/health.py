@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from service.errors import NotReady
 from service.routes.state import ServingState
 from service.schemas import ErrorAnswer, Status, Version
 
@@ -20,7 +21,7 @@ def installed_version() -> str:
 router = APIRouter(tags=["health"])
 
 _NOT_READY: dict[int | str, dict[str, Any]] = {
-    503: {"model": ErrorAnswer, "description": "The models are not loaded yet."}
+    503: {"model": ErrorAnswer, "description": "The models are not loaded yet, or all of them were unloaded."}
 }
 
 
@@ -32,8 +33,10 @@ async def live() -> Status:
 
 @router.get("/readyz", summary="May it get requests?", responses=_NOT_READY)
 @router.get("/healthz", summary="The same as /readyz", responses=_NOT_READY)
-async def ready(_: ServingState) -> Status:
+async def ready(serving: ServingState) -> Status:
     """Answers 200 once every model served has given its golden examples the answers of the day of export."""
+    if not serving.catalogue:
+        raise NotReady("no model is served at the moment")
     return Status(status="ok")
 
 
