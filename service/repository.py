@@ -204,9 +204,7 @@ class Repository:
             return note.reason
         self._loading = key
         try:
-            model = self._read(folder)
-            if look(folder.path) != appearance:
-                raise ChangedWhileRead("its files changed while they were read")
+            model = self._read(folder, appearance)
         except Exception as error:  # whatever is wrong with one bundle, the others must serve on
             reason = _reason(error, folder)
             serves_on = "; what was loaded before serves on" if self.catalogue.find(*key) else ""
@@ -219,12 +217,17 @@ class Repository:
         self._note(folder, appearance, reason)
         return reason
 
-    def _read(self, folder: BundleFolder) -> ServedModel:
-        bundle = Bundle.open(folder.path)
-        served = self.catalogue.find(*folder.key)
-        if served and served.digest == bundle.digest:
-            return served
-        return load_model(folder.name, folder.version, bundle, self._settings)
+    def _read(self, folder: BundleFolder, appearance: Look) -> ServedModel:
+        try:
+            bundle = Bundle.open(folder.path)
+            served = self.catalogue.find(*folder.key)
+            if served and served.digest == bundle.digest:
+                return served
+            return load_model(folder.name, folder.version, bundle, self._settings)
+        finally:
+            # Then the checksums were those of other files than the session has read, and any error is only its trace.
+            if look(folder.path) != appearance:
+                raise ChangedWhileRead("its files changed while they were read")
 
     def _retire(self, folder: BundleFolder) -> None:
         """Serve a version no more; those who are using it finish first, and the last of them frees its session."""

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model.preprocess import WrongInputKind
-from service.catalogue import Catalogue, ModelAmbiguous, ModelNotFound, VersionNotFound
+from service.catalogue import Catalogue
 from service.repository import NothingToServe, Repository
 from service.settings import Settings
 
@@ -26,17 +25,6 @@ def load(folder: Path, **settings: object) -> Catalogue:
 def test_one_bundle_is_served_under_its_own_name_as_version_1(text_bundle):
     [model] = load(text_bundle)
     assert (model.name, model.version, model.kind) == (model.manifest.name, "1", "text")
-
-
-def test_the_newest_version_is_the_default_and_numbers_go_by_value(text_bundle, tmp_path):
-    for version in ("9", "10", "2", "draft"):
-        shutil.copytree(text_bundle, tmp_path / "mine" / version)
-    catalogue = load(tmp_path)
-    assert catalogue.versions("mine") == ["10", "9", "2", "draft"]
-    assert catalogue.get("mine").version == "10"
-    assert catalogue.get("mine", "2").version == "2"
-    with pytest.raises(VersionNotFound, match=r"version of mine must be one of \['10', '9', '2', 'draft'\], got '3'"):
-        catalogue.get("mine", "3")
 
 
 def test_a_bundle_that_is_being_written_is_not_read(text_bundle, tmp_path):
@@ -98,26 +86,3 @@ def test_a_folder_with_nothing_sound_is_an_error_that_says_why(text_bundle, tmp_
 def test_limits_for_callers_do_not_apply_to_golden_examples(text_bundle):
     [model] = load(text_bundle, max_text_chars=1)
     assert model.golden_examples
-
-
-def test_without_a_name_the_only_model_that_takes_the_input_is_chosen(bundles):
-    catalogue = load(bundles)
-    assert catalogue.choose("image", None, None).name == "image-demo"
-    assert catalogue.choose("text", None, "1").name == "text-demo"
-    with pytest.raises(VersionNotFound):
-        catalogue.choose("text", None, "7")
-    with pytest.raises(ModelNotFound):
-        catalogue.choose("text", "nope", None)
-    with pytest.raises(WrongInputKind, match="text-demo takes text inputs, got image"):
-        catalogue.choose("image", "text-demo", None)
-
-
-def test_without_a_name_two_models_of_a_kind_are_ambiguous_and_both_are_named(text_bundle, tmp_path):
-    for name in ("one", "two"):
-        shutil.copytree(text_bundle, tmp_path / name / "1")
-    catalogue = load(tmp_path)
-    with pytest.raises(ModelAmbiguous, match=r"\['one', 'two'\]"):
-        catalogue.choose("text", None, None)
-    assert catalogue.choose("text", "two", None).name == "two"
-    with pytest.raises(WrongInputKind, match="none of the models served here takes image inputs"):
-        catalogue.choose("image", None, None)
