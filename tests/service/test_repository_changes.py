@@ -122,6 +122,24 @@ def test_no_reason_names_a_path_of_the_machine(repository, root, write_version):
     assert str(root) not in str(index(repository))
 
 
+def test_while_a_version_is_loaded_the_index_says_so_and_what_is_served_stays_ready(
+    repository, root, write_version, monkeypatch
+):
+    seen = []
+    replay = golden.replay
+
+    def seen_from_outside(predictor):
+        seen.append([(version, state) for version, state, _ in index(repository)])
+        return replay(predictor)
+
+    monkeypatch.setattr(golden, "replay", seen_from_outside)
+    write_version(root / "mine" / "2", "second")
+    asyncio.run(repository.load("mine", "2"))
+    write_version(root / "mine" / "2", "second, corrected")
+    asyncio.run(repository.load("mine", "2"))
+    assert seen == [[("2", "LOADING"), ("1", "READY")], [("2", "READY"), ("1", "READY")]]
+
+
 def test_a_hundred_concurrent_loads_of_a_model_load_it_once(repository, root, write_version, caplog):
     write_version(root / "mine" / "2", "second")
 
@@ -130,10 +148,8 @@ def test_a_hundred_concurrent_loads_of_a_model_load_it_once(repository, root, wr
 
     with caplog.at_level(logging.INFO):
         asyncio.run(load_at_once())
-    assert [message for message in caplog.messages if message.startswith("serving mine/2")] == [
-        message for message in caplog.messages if message.startswith("serving ")
-    ]
-    assert sum(message.startswith("serving mine/2 on") for message in caplog.messages) == 1
+    [loaded] = [message for message in caplog.messages if message.startswith("serving ")]
+    assert loaded.startswith("serving mine/2 on ")
     assert served(repository) == {"2": "second", "1": "first"}
 
 

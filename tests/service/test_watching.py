@@ -21,8 +21,8 @@ def root(tmp_path, write_version):
     return tmp_path
 
 
-def versions(service):
-    return [model["versions"] for model in httpx.get(f"{service.url}/models").json()["models"]]
+def versions(url):
+    return [model["versions"] for model in httpx.get(f"{url}/models").json()["models"]]
 
 
 def becomes(condition, seconds=20):
@@ -43,31 +43,32 @@ def test_a_half_copied_folder_is_refused_once_and_served_when_the_copy_is_comple
     with (folder / "model.onnx").open("ab") as stream:
         content = (root / "mine" / "1" / "model.onnx").read_bytes()
         stream.write(content[len(content) // 2 :])
-    becomes(lambda: versions(service) == [["2", "1"]])
+    becomes(lambda: versions(service.url) == [["2", "1"]])
     assert httpx.get(f"{service.url}/models/mine").json()["card"] == "second"
     shutil.rmtree(root / "mine" / "1")
-    becomes(lambda: versions(service) == [["2"]])
+    becomes(lambda: versions(service.url) == [["2"]])
 
 
 def test_unless_it_is_told_to_a_service_looks_again_only_on_sighup(serve, root, write_version):
     service = serve(models=root)
     write_version(root / "mine" / "2", "second")
     time.sleep(1.5)
-    assert versions(service) == [["1"]]
+    assert versions(service.url) == [["1"]]
     service.process.send_signal(signal.SIGHUP)
-    becomes(lambda: versions(service) == [["2", "1"]])
+    becomes(lambda: versions(service.url) == [["2", "1"]])
     assert service.process.poll() is None
 
 
-def test_a_service_in_a_terminal_ends_when_the_terminal_is_closed(root, tmp_path):
+def test_a_service_in_a_terminal_watches_as_well_and_ends_when_the_terminal_is_closed(root, tmp_path, write_version):
     ours, its = os.openpty()
     log = tmp_path / "log"
-    command = [sys.executable, "-m", "labelset", "serve", str(root), "--port", "0", "--watch-seconds", "1", "--admin"]
+    command = [sys.executable, "-m", "labelset", "serve", str(root), "--port", "0", "--watch-seconds", "0.1"]
     with log.open("w") as stream, subprocess.Popen(command, stdin=its, stderr=stream) as process:
         try:
             becomes(lambda: "Application startup complete" in log.read_text())
             url = re.search(r"listening on (\S+)", log.read_text())[1]
-            assert httpx.post(f"{url}/v2/repository/index").status_code == 200
+            write_version(root / "mine" / "2", "second")
+            becomes(lambda: versions(url) == [["2", "1"]])
             process.send_signal(signal.SIGHUP)
             assert process.wait(timeout=20) == -signal.SIGHUP
         finally:
