@@ -168,8 +168,8 @@ class Repository:
         known = [note.folder for note in self._notes.values()]
         try:
             before = look_around(self._settings.models, known)
+            self._trouble = ""
             if before == {key: (note.folder, note.look) for key, note in self._notes.items()}:
-                self._trouble = ""
                 return
             time.sleep(_SETTLE_SECONDS)
             after = look_around(self._settings.models, known)

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.errors import LabelsetError
-from service.errors import STATUS, AdminOff, InvalidJson, invalid_request
+from service.errors import STATUS, AdminOff, InvalidJson, NotReady, invalid_request
 from service.routes.state import Serving, ServingState
 
 
@@ -32,11 +32,13 @@ class _ProtocolRoute(APIRoute):
         return answer_or_tell
 
 
-class _Error(BaseModel):
+class ProtocolError(BaseModel):
+    """The protocol's one shape of error."""
+
     error: str
 
 
-class _IndexEntry(BaseModel):
+class IndexEntry(BaseModel):
     """One version of a model."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -85,19 +87,23 @@ _Administration = Annotated[Serving, Depends(_administration)]
 _Body = TypeVar("_Body", bound=BaseModel)
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": _Error, "description": "A body that is not JSON."},
-    403: {"model": _Error, "description": "The service was started without these routes."},
-    404: {"model": _Error, "description": "No such model or version."},
-    422: {"model": _Error, "description": "A broken bundle, or a field that is unknown."},
-    503: {"model": _Error, "description": "The models are not loaded yet."},
+    400: {"model": ProtocolError, "description": "A body that is not JSON."},
+    403: {"model": ProtocolError, "description": "The service was started without these routes."},
+    404: {"model": ProtocolError, "description": "No such model or version."},
+    422: {"model": ProtocolError, "description": "A broken bundle, or a field that is unknown."},
+    503: {"model": ProtocolError, "description": "The models are not loaded yet."},
 }
 
 router = APIRouter(prefix="/v2/repository", tags=["repository"], route_class=_ProtocolRoute, responses=_ERRORS)
 
 
-def _body(model: type[BaseModel]) -> dict[str, Any]:
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
     """What the documentation says of a body that the route reads itself: clients send it without a content type."""
-    return {"requestBody": {"content": {"application/json": {"schema": model.model_json_schema()}}}}
+    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
+
+
+def _body_of(parameters: type[_Parameters]) -> dict[str, Any]:
+    return _body({"type": "object", "properties": {"parameters": parameters.model_json_schema()}})
 
 
 async def _read(request: Request, model: type[_Body]) -> _Body:
@@ -110,15 +116,17 @@ async def _read(request: Request, model: type[_Body]) -> _Body:
         raise invalid_request(error.errors(include_url=False)) from None
 
 
-@router.post("/index", summary="All versions of all models", openapi_extra=_body(_IndexBody))
-async def index(request: Request, serving: _Administration) -> list[_IndexEntry]:
+@router.post("/index", summary="All versions of all models", openapi_extra=_body(_IndexBody.model_json_schema()))
+async def index(request: Request, serving: _Administration) -> list[IndexEntry]:
     """What is served, what was refused or unloaded and why, and what lies in the repository and is not loaded."""
     wish = await _read(request, _IndexBody)
     entries = await asyncio.to_thread(serving.repository.index)
-    return [_IndexEntry.model_validate(entry) for entry in entries if entry.state == "READY" or not wish.ready]
+    return [IndexEntry.model_validate(entry) for entry in entries if entry.state == "READY" or not wish.ready]
 
 
-@router.post("/models/{name}/load", summary="Load a model", response_class=Response, openapi_extra=_body(_LoadBody))
+@router.post(
+    "/models/{name}/load", summary="Load a model", response_class=Response, openapi_extra=_body_of(_Parameters)
+)
 async def load(request: Request, serving: _Administration, name: str) -> Response:
     """Verify, load and warm up what lies in the repository under this name, then serve it.
 
@@ -130,7 +138,10 @@ async def load(request: Request, serving: _Administration, name: str) -> Respons
 
 
 @router.post(
-    "/models/{name}/unload", summary="Unload a model", response_class=Response, openapi_extra=_body(_UnloadBody)
+    "/models/{name}/unload",
+    summary="Unload a model",
+    response_class=Response,
+    openapi_extra=_body_of(_UnloadParameters),
 )
 async def unload(request: Request, serving: _Administration, name: str) -> Response:
     """Serve a model no more; requests that are using it get their answers."""
@@ -139,5 +150,9 @@ async def unload(request: Request, serving: _Administration, name: str) -> Respo
 
 
 async def _done(change: Awaitable[None]) -> Response:
-    await change
+    try:
+        await change
+    except asyncio.CancelledError:
+        # Nobody else cancels a request. Passed on, it would be a trace in the log and a bare 500 for the caller.
+        raise NotReady("the service is shutting down") from None
     return Response()

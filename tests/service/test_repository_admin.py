@@ -7,6 +7,8 @@ import httpx
 import pytest
 
 from service.app import create_app
+from service.errors import NotReady
+from service.routes.repository_admin import _done
 from service.settings import Settings
 
 SENTENCE = "The group sent phishing mails to the staff of two banks."
@@ -131,11 +133,24 @@ def test_before_the_models_are_loaded_the_repository_is_not_ready():
     assert (answer.status_code, answer.json()) == (503, {"error": "the models are not loaded"})
 
 
+def test_a_change_that_the_end_of_the_service_cuts_off_is_told_so():
+    async def cut_off():
+        answer = asyncio.create_task(_done(asyncio.sleep(60)))
+        await asyncio.sleep(0)
+        answer.cancel()
+        await answer
+
+    with pytest.raises(NotReady, match="the service is shutting down"):
+        asyncio.run(cut_off())
+
+
 def test_the_documentation_has_the_routes_with_their_bodies_and_their_form_of_error(admin):
     document = admin.get("/openapi.json").json()
     for path in ("index", "models/{name}/load", "models/{name}/unload"):
         route = document["paths"][f"/v2/repository/{path}"]["post"]
-        assert "properties" in route["requestBody"]["content"]["application/json"]["schema"]
+        schema = route["requestBody"]["content"]["application/json"]["schema"]
+        assert schema["properties"].keys() in ({"ready"}, {"parameters"})
+        assert "$ref" not in str(schema)
         for status in ("400", "403", "404", "422", "503"):
             reference = route["responses"][status]["content"]["application/json"]["schema"]["$ref"]
             assert document["components"]["schemas"][reference.rsplit("/")[-1]]["properties"].keys() == {"error"}

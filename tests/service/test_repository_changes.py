@@ -255,6 +255,11 @@ def test_where_the_whole_folder_is_gone_or_empty_nothing_is_unloaded(repository,
     assert len(caplog.messages) == 2
     root.rmdir()
     away.rename(root)
+    asyncio.run(repository.rescan())
+    root.rename(away)
+    asyncio.run(repository.rescan())
+    assert len(caplog.messages) == 3
+    away.rename(root)
     write_version(root / "mine" / "2", "second")
     asyncio.run(repository.rescan())
     assert served(repository) == {"2": "second", "1": "first"}
