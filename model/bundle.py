@@ -148,6 +148,15 @@ def write(path: str | os.PathLike[str], manifest: Mapping[str, Any], files: Mapp
     return Bundle.open(path)
 
 
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """What a bundle says about itself, its other files unread and unverified.
+
+    Raises:
+        BundleError: the manifest is not there, or not one.
+    """
+    return _parse_manifest(_read_manifest_bytes(Path(path)))
+
+
 def _may_be_replaced(folder: Path) -> bool:
     return folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir()))
 

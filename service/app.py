@@ -17,11 +17,12 @@ from service.logs import write_access_line
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.repository import Repository
-from service.routes import health, metrics, models, predict
+from service.routes import health, metrics, models, predict, repository_admin
 from service.routes.page import add_page
 from service.routes.state import Serving
 from service.settings import InvalidSettings, Settings
 from service.telemetry import Telemetry
+from service.watching import watching
 
 if TYPE_CHECKING:
     from service.tracing import Tracing
@@ -45,16 +46,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        repository = await asyncio.to_thread(Repository.load, settings)
+        repository = await asyncio.to_thread(Repository.open, settings)
         admission = Admission(settings.max_waiting)
         batcher = Batcher(settings.batch_limits, settings.runners, counted)
         pipeline = Pipeline(admission, settings.decode_threads, batcher)
-        counted.watch(lambda: repository, lambda: batcher.waiting, admission)
+        counted.watch(lambda: repository.catalogue, lambda: batcher.waiting, admission)
         app.state.is_leaving = False
         app.state.serving = Serving(settings, repository, pipeline)
-        yield
+        async with watching(repository, settings.watch_seconds):
+            yield
         app.state.serving = None
         pipeline.close()
+        repository.close()
         if tracing:
             await asyncio.to_thread(tracing.close)
 
@@ -76,7 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The last one added is the outermost: it must see what any other answers.
     app.add_middleware(Telemetry, observers=observers)
     add_error_handlers(app)
-    for routes in (predict, models, health, metrics):
+    for routes in (predict, models, repository_admin, health, metrics):
         app.include_router(routes.router)
     add_page(app)
     return app

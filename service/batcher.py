@@ -20,10 +20,10 @@ import numpy.typing as npt
 from model.errors import LabelsetError
 from model.predictor import LabelSets
 from model.session import Sparsity
+from service.catalogue import ServedModel
 from service.errors import NotReady
 from service.metrics import Metrics
 from service.record import Stage, current_record, current_request_id
-from service.repository import ServedModel
 from service.settings import BatchLimits
 
 logger = logging.getLogger("labelset.service")

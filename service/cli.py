@@ -19,6 +19,8 @@ logger = logging.getLogger("labelset.service")
 @click.option("--or-embedded", is_flag=True, help="Serve the embedded demo bundles where DIR holds none.")
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.  [default: 8000]")
+@click.option("--watch-seconds", type=click.FloatRange(0), help="Look for changed models that often.  [default: never]")
+@click.option("--admin", is_flag=True, default=None, help="Let callers load and unload models: see docs/repository.md.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.  [default: auto]")
 def serve(folder: Path | None, or_embedded: bool, **options: Any) -> None:
     """Serve DIR over HTTP: a bundle, or a repository that holds bundles as NAME/VERSION/.

@@ -20,6 +20,7 @@ STATUS: Mapping[str, int] = {
     "invalid_json": 400,
     "invalid_body": 400,
     "model_ambiguous": 400,
+    "admin_off": 403,
     "not_found": 404,
     "model_not_found": 404,
     "version_not_found": 404,
@@ -37,6 +38,7 @@ STATUS: Mapping[str, int] = {
     "invalid_request": 422,
     "invalid_sparsity": 422,
     "invalid_text": 422,
+    "model_refused": 422,
     "not_a_recording": 422,
     "not_an_image": 422,
     "recording_corrupt": 422,
@@ -107,6 +109,12 @@ class NotReady(LabelsetError):
     """The models are not loaded yet."""
 
     code = "not_ready"
+
+
+class AdminOff(LabelsetError):
+    """A route that changes the service, which was started without such routes."""
+
+    code = "admin_off"
 
 
 class QueueFull(LabelsetError):

@@ -20,6 +20,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from model import preprocess
 from model.errors import LabelsetError
 from model.preprocess.audio_formats import AUDIO_ENDINGS, audio_format
+from service.catalogue import InputKind, Kind
 from service.errors import (
     BatchTooLarge,
     BodyTooLarge,
@@ -31,7 +32,6 @@ from service.errors import (
     UnsupportedMediaType,
     invalid_request,
 )
-from service.repository import InputKind, Kind
 from service.schemas import PredictJson, PredictOptions
 
 Item = preprocess.Item | LabelsetError

@@ -14,8 +14,8 @@ from prometheus_client.registry import Collector
 from model.errors import LabelsetError
 from model.labels import LabelSet
 from service.admission import Admission
+from service.catalogue import Catalogue, ServedModel
 from service.record import RequestRecord
-from service.repository import Repository, ServedModel
 
 # A switch of the whole library: the time of creation of each series would double their number.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -47,7 +47,7 @@ class Metrics:
         self._families = _ModelFamilies(self.registry)
         self._models: WeakKeyDictionary[ServedModel, _ModelMetrics] = WeakKeyDictionary()
 
-    def watch(self, served: Callable[[], Repository], waiting: Callable[[], int], admission: Admission) -> None:
+    def watch(self, served: Callable[[], Catalogue], waiting: Callable[[], int], admission: Admission) -> None:
         """Show what is served and how much is worked on, as it is at the time of a scrape."""
         self.registry.register(_ServiceState(served, waiting, admission))
 
@@ -144,7 +144,7 @@ class _ModelMetrics:
 class _ServiceState(Collector):
     """What is read at the time of a scrape rather than counted."""
 
-    def __init__(self, served: Callable[[], Repository], waiting: Callable[[], int], admission: Admission) -> None:
+    def __init__(self, served: Callable[[], Catalogue], waiting: Callable[[], int], admission: Admission) -> None:
         self._served = served
         self._waiting = waiting
         self._admission = admission

@@ -13,10 +13,10 @@ from model.predictor import Answer, LabelSets, named
 from model.session import Sparsity
 from service.admission import Admission
 from service.batcher import Batcher
+from service.catalogue import Kind, ServedModel
 from service.errors import EmptyInput
 from service.intake import Item
 from service.record import Stage, current_record
-from service.repository import Kind, ServedModel
 
 _NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "text": "a text"}
 

@@ -17,7 +17,7 @@ from model.errors import LabelsetError
 from model.predictor import LabelSets
 
 if TYPE_CHECKING:  # `service/errors.py` needs this module, and a repository has errors
-    from service.repository import ServedModel
+    from service.catalogue import ServedModel
 
 
 class Stage(NamedTuple):

@@ -1,21 +1,32 @@
-"""The models that are served: read from a folder at start, verified and replayed before any of them may answer."""
+"""The folder of bundles behind what is served: what lies there is loaded, replaced and unloaded while requests go on.
 
+Everything that changes the catalogue runs on one thread of its own, one change after another. A request sees none of
+it: it takes the catalogue as it is at that moment, and what it took lives until its last user lets go of it.
+"""
+
+import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-from model import golden, preprocess
-from model.bundle import MANIFEST, TOKENIZER, Bundle
+from model.bundle import MANIFEST, Bundle, BundleError
 from model.errors import LabelsetError
-from model.manifest import Manifest
-from model.predictor import Predictor
-from model.repository import BundleFolder, bundle_folders
+from model.repository import BundleFolder, bundle_folders, version_order
+from service.catalogue import Catalogue, ModelNotFound, ServedModel, VersionNotFound
+from service.folders import Look, look, look_around
+from service.loading import load_model
 from service.settings import Settings
 
-Kind = Literal["image", "audio", "text"]
-# What one request holds; words are a text that its caller has split.
-InputKind = Kind | Literal["words"]
+State = Literal["READY", "UNAVAILABLE", "LOADING", "UNLOADING"]
+_Key = tuple[str, str]
+
+# Between two looks at what has changed: a folder that is being written is left alone, and one that is replaced by
+# renaming is not gone because one look fell between the two renames.
+_SETTLE_SECONDS = 0.5
 
 logger = logging.getLogger("labelset.service")
 
@@ -26,146 +37,224 @@ class NothingToServe(LabelsetError):
     code = "nothing_to_serve"
 
 
-class ModelNotFound(LabelsetError):
-    """No model of this name."""
+class ModelRefused(LabelsetError):
+    """What lies in the repository was not fit to be served; what was served before is served still."""
 
-    code = "model_not_found"
-
-
-class VersionNotFound(LabelsetError):
-    """The model has no such version."""
-
-    code = "version_not_found"
+    code = "model_refused"
 
 
-class ModelAmbiguous(LabelsetError):
-    """The caller named no model, and more than one takes the input."""
+class ChangedWhileRead(BundleError):
+    """Somebody wrote to the bundle while it was loaded."""
 
-    code = "model_ambiguous"
+    code = "bundle_changed_while_read"
 
 
-@dataclass(frozen=True, eq=False)
-class ServedModel:
-    """One version of a model, ready to answer."""
+@dataclass(frozen=True)
+class Entry:
+    """What the index says of one version; `reason` is empty where all is well."""
 
     name: str
     version: str
-    predictor: Predictor
-    preprocess: preprocess.Preprocessor
-    golden_examples: tuple[golden.GoldenExample, ...]
+    state: State
+    reason: str
 
-    @property
-    def manifest(self) -> Manifest:
-        """What the bundle says about itself."""
-        return self.predictor.bundle.manifest
 
-    @property
-    def digest(self) -> str:
-        """Which bundle exactly: sha256 of its `bundle.json`, which names those of all other files."""
-        return self.predictor.bundle.digest
+@dataclass(frozen=True)
+class _Note:
+    """What was last decided about a folder, when its files looked so: why they are not served; empty where they are."""
 
-    @property
-    def kind(self) -> Kind:
-        """The kind of input that it takes."""
-        kind = self.manifest.preprocessing.kind
-        return "text" if kind == "words" else kind
-
-    def takes(self, kind: InputKind) -> bool:
-        """Whether it can answer inputs of a kind; words are for token classifiers alone."""
-        return self.predictor.labels_words if kind == "words" else kind == self.kind
+    folder: BundleFolder
+    look: Look
+    reason: str
 
 
 class Repository:
-    """Served models by name and version; the newest version is the one served by default."""
+    """Loads and unloads the bundles under `settings.models`; `catalogue` is what is served at this moment."""
 
-    def __init__(self, models: Mapping[str, Mapping[str, ServedModel]]) -> None:
-        """`models`: by name, then by version, the newest first."""
-        self._models = models
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.catalogue = Catalogue()
+        # Both are replaced and never changed, since `index` reads them from another thread.
+        self._notes: dict[_Key, _Note] = {}
+        self._loading: _Key | None = None
+        self._trouble = ""
+        self._retiring: weakref.WeakValueDictionary[_Key, ServedModel] = weakref.WeakValueDictionary()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="repository")
 
     @classmethod
-    def load(cls, settings: Settings) -> "Repository":
-        """Open every bundle under `settings.models`; a broken one is refused and logged, the others are served.
+    def open(cls, settings: Settings) -> "Repository":
+        """Load every bundle under `settings.models`; a broken one is refused and logged, the others are served.
 
         Raises:
             NothingToServe: no bundle is left.
         """
-        models: dict[str, dict[str, ServedModel]] = {}
-        refused: list[str] = []
-        for folder in bundle_folders(settings.models):
-            try:
-                model = _load_model(folder, settings)
-            except Exception as error:  # whatever is wrong with one bundle, the others must serve on
-                reason = f"{error.code}: {error.message}" if isinstance(error, LabelsetError) else repr(error)
-                refused.append(f"{folder.name}/{folder.version} ({reason})")
-                logger.error("refused %s", refused[-1], exc_info=not isinstance(error, LabelsetError))
-            else:
-                models.setdefault(model.name, {})[model.version] = model
-        if not models:
+        repository = cls(settings)
+        folders = bundle_folders(settings.models)
+        refused = [f"{folder} ({reason})" for folder in folders if (reason := repository._consider(folder))]
+        if not repository.catalogue:
             raise NothingToServe(
                 f"{settings.models} must be a bundle (a folder with {MANIFEST}) or hold sound ones as "
                 f"NAME/VERSION/{MANIFEST}, " + (f"all were refused: {'; '.join(refused)}" if refused else "found none")
             )
-        return cls(models)
+        return repository
 
-    def __iter__(self) -> Iterator[ServedModel]:
-        """The default version of each model, by name."""
-        return (next(iter(versions.values())) for versions in self._models.values())
-
-    def versions(self, name: str) -> list[str]:
-        """Versions of a model, the newest first."""
-        return list(self._models[name])
-
-    def get(self, name: str, version: str | None = None) -> ServedModel:
-        """A version of a model, the newest where none is named.
+    async def load(self, name: str, version: str | None = None) -> None:
+        """Load a version, or every version, of a model; what is loaded and unchanged stays as it is.
 
         Raises:
-            ModelNotFound: no model of this name.
-            VersionNotFound: the model has no such version.
+            ModelNotFound: the repository holds no bundle of this name.
+            VersionNotFound: the repository does not hold this version.
+            ModelRefused: a version is broken; the others are loaded, and what was served is served still.
         """
-        if name not in self._models:
-            raise ModelNotFound(f"model must be one of {list(self._models)}, got {name!r}", models=list(self._models))
-        versions = self._models[name]
-        if version is None:
-            return next(iter(versions.values()))
-        if version not in versions:
-            raise VersionNotFound(
-                f"version of {name} must be one of {list(versions)}, got {version!r}", versions=list(versions)
-            )
-        return versions[version]
+        await self._in_turn(lambda: self._load(name, version))
 
-    def choose(self, kind: InputKind, name: str | None, version: str | None) -> ServedModel:
-        """The model for inputs of a kind: the one that is named, or else the only one that takes them.
+    async def unload(self, name: str, version: str | None = None) -> None:
+        """Serve a version, or every version, of a model no more, until it is loaded by name or its files change.
 
         Raises:
-            ModelNotFound: no model of this name.
+            ModelNotFound: no model of this name is served or lies in the repository.
             VersionNotFound: the model has no such version.
-            ModelAmbiguous: no name, and several models take this kind.
-            WrongInputKind: the named model, or all of them, take another kind.
         """
-        if name is None:
-            takers = [model.name for model in self if model.takes(kind)]
-            if not takers:
-                raise preprocess.WrongInputKind(f"none of the models served here takes {kind} inputs", kind=kind)
-            if len(takers) > 1:
-                raise ModelAmbiguous(
-                    f"several models take {kind} inputs: say model=NAME with one of {takers}", models=takers
-                )
-            name = takers[0]
-        model = self.get(name, version)
-        if not model.takes(kind):
-            raise preprocess.WrongInputKind(
-                f"the model {model.name} takes {model.kind} inputs, got {kind}", model=model.name, kind=kind
-            )
-        return model
+        await self._in_turn(lambda: self._unload(name, version))
+
+    async def rescan(self) -> None:
+        """Load what is new or has changed, unload what is gone; whatever goes wrong is logged."""
+        await self._in_turn(self._rescan)
+
+    def index(self) -> list[Entry]:
+        """Every version that is served, was refused or unloaded, or lies there; the newest of a name first."""
+        newest_first = sorted(self._folders(), key=lambda folder: version_order(folder.version), reverse=True)
+        return [self._entry(folder) for folder in sorted(newest_first, key=lambda folder: folder.name)]
+
+    def _entry(self, folder: BundleFolder) -> Entry:
+        note = self._notes.get(folder.key)
+        state: State = "UNAVAILABLE"
+        if self.catalogue.find(*folder.key):
+            state = "READY"
+        elif folder.key == self._loading:
+            state = "LOADING"
+        elif folder.key in self._retiring:
+            state = "UNLOADING"
+        return Entry(folder.name, folder.version, state, note.reason if note else "not loaded")
+
+    def _folders(self) -> list[BundleFolder]:
+        """Those that lie there, and those that did."""
+        try:
+            found = bundle_folders(self._settings.models)
+        except (OSError, LabelsetError):  # unreadable, or itself a bundle whose manifest has become a broken one
+            found = []
+        known = [note.folder for note in self._notes.values()]
+        return list({folder.key: folder for folder in [*known, *found]}.values())
+
+    def close(self) -> None:
+        """Wait for the change that is under way; those that wait are dropped."""
+        self._thread.shutdown(cancel_futures=True)
+
+    async def _in_turn(self, change: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, change)
+
+    def _load(self, name: str, version: str | None) -> None:
+        folders = _chosen(self._folders(), name, version)
+        refused = [f"{folder} ({reason})" for folder in folders if (reason := self._consider(folder, asked_for=True))]
+        if refused:
+            raise ModelRefused(f"refused {'; '.join(refused)}", refused=refused)
+
+    def _unload(self, name: str, version: str | None) -> None:
+        for folder in _chosen(self._folders(), name, version):
+            self._retire(folder)
+            self._note(folder, look(folder.path), "unloaded on request")
+
+    def _rescan(self) -> None:
+        known = [note.folder for note in self._notes.values()]
+        try:
+            before = look_around(self._settings.models, known)
+            self._trouble = ""
+            if before == {key: (note.folder, note.look) for key, note in self._notes.items()}:
+                return
+            time.sleep(_SETTLE_SECONDS)
+            after = look_around(self._settings.models, known)
+        except (OSError, LabelsetError) as error:
+            if str(error) != self._trouble:
+                logger.error("the models cannot be looked at, what is served stays as it is: %s", error)
+            self._trouble = str(error)
+            return
+        # First what comes, then what goes: a version that was renamed is served under one of its names at any moment.
+        for key, (folder, _) in after.items():
+            if before.get(key) == after[key]:
+                self._consider(folder)
+            else:
+                logger.info("%s is being written: left for the next time", folder)
+        for key in self._notes.keys() - before.keys() - after.keys():
+            self._retire(self._notes[key].folder)
+            self._notes = {other: note for other, note in self._notes.items() if other != key}
+
+    def _consider(self, folder: BundleFolder, asked_for: bool = False) -> str:
+        """Serve what lies in a folder, unless that was decided before and nothing has changed since.
+
+        Args:
+            folder: Of one version.
+            asked_for: Whether somebody wants this version, so that a refusal is not final.
+
+        Returns:
+            Why it is refused; empty where it is served.
+        """
+        key, appearance = folder.key, look(folder.path)
+        note = self._notes.get(key)
+        if note and (note.folder, note.look) == (folder, appearance) and not (asked_for and note.reason):
+            return note.reason
+        self._loading = key
+        try:
+            model = self._read(folder, appearance)
+        except Exception as error:  # whatever is wrong with one bundle, the others must serve on
+            reason = _reason(error, folder)
+            serves_on = "; what was loaded before serves on" if self.catalogue.find(*key) else ""
+            logger.error("refused %s (%s)%s", folder, reason, serves_on, exc_info=not isinstance(error, LabelsetError))
+        else:
+            self.catalogue = self.catalogue.with_model(model)
+            reason = ""
+        finally:
+            self._loading = None
+        self._note(folder, appearance, reason)
+        return reason
+
+    def _read(self, folder: BundleFolder, appearance: Look) -> ServedModel:
+        try:
+            bundle = Bundle.open(folder.path)
+            served = self.catalogue.find(*folder.key)
+            if served and served.digest == bundle.digest:
+                return served
+            return load_model(folder.name, folder.version, bundle, self._settings)
+        finally:
+            # Then the checksums were those of other files than the session has read, and any error is only its trace.
+            if look(folder.path) != appearance:
+                raise ChangedWhileRead("its files changed while they were read")
+
+    def _retire(self, folder: BundleFolder) -> None:
+        """Serve a version no more; those who are using it finish first, and the last of them frees its session."""
+        served = self.catalogue.find(*folder.key)
+        if served:
+            self._retiring[folder.key] = served
+            self.catalogue = self.catalogue.without(*folder.key)
+            logger.info("serving %s no more", folder)
+
+    def _note(self, folder: BundleFolder, appearance: Look, reason: str) -> None:
+        self._notes = {**self._notes, folder.key: _Note(folder, appearance, reason)}
 
 
-def _load_model(folder: BundleFolder, settings: Settings) -> ServedModel:
-    predictor = Predictor(Bundle.open(folder.path), settings.device, threads=settings.runtime_threads)
-    examples = golden.replay(predictor)
-    # The golden examples went through with the default limits: those of the settings are for callers.
-    limited = preprocess.build(
-        predictor.bundle.manifest.preprocessing, predictor.bundle.read_text(TOKENIZER), settings.limits
-    )
-    session = predictor.session
-    logger.info("serving %s/%s on %s, r-softmax: %s", folder.name, folder.version, session.device, session.r_softmax)
-    return ServedModel(folder.name, folder.version, predictor, limited, examples)
+def _reason(error: Exception, folder: BundleFolder) -> str:
+    reason = f"{error.code}: {error.message}" if isinstance(error, LabelsetError) else repr(error)
+    # The runtime names the whole path, which is no business of those who read the index.
+    return reason.replace(str(folder.path), str(folder))
+
+
+def _chosen(folders: list[BundleFolder], name: str, version: str | None) -> list[BundleFolder]:
+    """The version of a model, or all of them where none is named."""
+    of_this_name = [folder for folder in folders if folder.name == name]
+    if not of_this_name:
+        names = sorted({folder.name for folder in folders})
+        raise ModelNotFound(f"model must be one of {names}, got {name!r}", models=names)
+    chosen = [folder for folder in of_this_name if version in (None, folder.version)]
+    if not chosen:
+        versions = [folder.version for folder in of_this_name]
+        raise VersionNotFound(f"version of {name} must be one of {versions}, got {version!r}", versions=versions)
+    return chosen

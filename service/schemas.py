@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.manifest import Preprocessing, Provenance, SparsityPolicy, Task
-from service.repository import Kind
+from service.catalogue import Kind
 
 _DIGEST = "sha256 of the bundle's bundle.json, which names those of all other files."
 

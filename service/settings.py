@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     models: Path = Field(default=EMBEDDED_BUNDLES, description="a bundle, or a repository of NAME/VERSION/bundle.json")
+    watch_seconds: float = Field(default=0, ge=0, description="how often changes of models are looked for; 0: never")
+    admin: bool = Field(default=False, description="whether callers may load and unload models")
     device: Device = "auto"
     runtime_threads: int = Field(default=0, ge=0, description="threads within one operator; 0: the runtime decides")
     decode_threads: int = Field(default=os.cpu_count() or 1, ge=1, description="inputs decoded at the same time")

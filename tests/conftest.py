@@ -86,7 +86,12 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         command = [sys.executable, "-m", "labelset", "serve", "--port", str(port)]
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                command, cwd=REPOSITORY_ROOT, env={**os.environ, **variables}, stdout=stream, stderr=stream
+                command,
+                cwd=REPOSITORY_ROOT,
+                env={**os.environ, **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
             )
         running.append(process)
         service = ServiceProcess(f"http://127.0.0.1:{port}", process, log)

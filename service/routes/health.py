@@ -21,7 +21,7 @@ def installed_version() -> str:
 router = APIRouter(tags=["health"])
 
 _NOT_READY: dict[int | str, dict[str, Any]] = {
-    503: {"model": ErrorAnswer, "description": "The models are not loaded yet, or the service is about to stop."}
+    503: {"model": ErrorAnswer, "description": "No model is loaded, or the service is about to stop."}
 }
 
 
@@ -36,14 +36,16 @@ async def live() -> Status:
 @router.head("/healthz", include_in_schema=False)
 @router.get("/readyz", summary="May it get requests?", responses=_NOT_READY)
 @router.get("/healthz", summary="The same as /readyz", responses=_NOT_READY)
-async def ready(request: Request, _: ServingState) -> Status:
+async def ready(request: Request, serving: ServingState) -> Status:
     """Answers 200 once every model served has given its golden examples the answers of the day of export.
 
     Raises:
-        NotReady: the models are not loaded yet, or the service is about to stop.
+        NotReady: no model is loaded, or the service is about to stop.
     """
     if request.app.state.is_leaving:
         raise NotReady("the service is shutting down")
+    if not serving.catalogue:
+        raise NotReady("no model is served at the moment")
     return Status(status="ok")
 
 

@@ -50,7 +50,7 @@ async def predict(
     """
     inputs = await read_inputs(request, options, serving.settings.max_batch_size)
     wish = inputs.options
-    model = serving.repository.choose(inputs.kind, wish.model, wish.version)
+    model = serving.catalogue.choose(inputs.kind, wish.model, wish.version)
     sparsity = Sparsity(wish.label_count, wish.sparsity_rate)
     answers = await while_wanted(request, serving.pipeline.answer(model, inputs.items, sparsity))
     if len(answers) == 1 and isinstance(answers[0], LabelsetError):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.catalogue import Catalogue
 from service.errors import NotReady
 from service.pipeline import Pipeline
 from service.repository import Repository
@@ -20,6 +21,11 @@ class Serving:
     settings: Settings
     repository: Repository
     pipeline: Pipeline
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is served at this moment; a request takes it once."""
+        return self.repository.catalogue
 
 
 def serving(request: Request) -> Serving:

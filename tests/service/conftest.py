@@ -1,7 +1,10 @@
 """A service with small limits, a client that checks the shape of every answer, and inputs of both kinds."""
 
 import base64
+import hashlib
 import io
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -73,3 +76,47 @@ def png(encode: Encode) -> bytes:
 @pytest.fixture(scope="session")
 def png_base64(png: bytes) -> str:
     return base64.b64encode(png).decode()
+
+
+def seal(folder: Path) -> None:
+    """Let the manifest of an edited bundle name the files as they are now."""
+    manifest = json.loads((folder / "bundle.json").read_text())
+    manifest["files"] = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(manifest["files"])
+    }
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+
+
+WriteVersion = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def write_version(bundles: Path) -> WriteVersion:
+    """Write the text bundle to a folder, with a card of its own: `write_version(folder, "mark", golden="wrong")`.
+
+    `golden` may be `"wrong"`: sealed, but not what the model answers. `graph` may be `"cut"` (half of the file, as
+    where a copy is under way) or `"unreadable"` (sealed, but no graph). It is written beside, and comes or replaces
+    what was there by renaming.
+    """
+
+    def write(folder: Path, mark: str, golden: str = "right", graph: str = "whole") -> Path:
+        staging, replaced = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+        shutil.copytree(bundles / "text-demo" / "1", staging)
+        (staging / "README.md").write_text(mark)
+        if golden == "wrong":
+            examples = json.loads((staging / "golden.json").read_text())
+            examples[0]["labels"] = []
+            (staging / "golden.json").write_text(json.dumps(examples))
+        if graph == "unreadable":
+            (staging / "model.onnx").write_bytes(b"no graph")
+        seal(staging)
+        if graph == "cut":
+            content = (staging / "model.onnx").read_bytes()
+            (staging / "model.onnx").write_bytes(content[: len(content) // 2])
+        if folder.exists():
+            folder.rename(replaced)
+        staging.rename(folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+        return folder
+
+    return write

@@ -22,7 +22,7 @@ TEXTS = ["It encrypts the disk.", "The group sent phishing mails to the staff of
 
 @pytest.fixture(scope="module")
 def model():
-    return Repository.load(Settings()).get("text-demo")
+    return Repository.open(Settings()).catalogue.get("text-demo")
 
 
 class Gate:

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 import pytest
 
 from model.repository import EMBEDDED_BUNDLES, bundle_folders
@@ -49,6 +50,12 @@ def test_serve_serves_the_bundle_it_is_given():
     folder = bundle_folders(EMBEDDED_BUNDLES)[0]
     with served(str(folder.path)) as (_, url):
         assert names_served(url) == {folder.name}
+
+
+@pytest.mark.parametrize(("arguments", "status"), [([], 403), (["--admin"], 200)])
+def test_only_who_says_admin_lets_callers_change_what_is_served(arguments, status):
+    with served(*arguments) as (_, url):
+        assert httpx.post(f"{url}/v2/repository/index").status_code == status
 
 
 def test_a_folder_without_bundles_may_give_way_to_the_embedded_ones(tmp_path):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from model.preprocess import WrongInputKind
-from service.repository import ModelAmbiguous, ModelNotFound, NothingToServe, Repository, VersionNotFound
+from service.catalogue import Catalogue
+from service.repository import NothingToServe, Repository
 from service.settings import Settings
 
 
@@ -18,24 +18,13 @@ def text_bundle(bundles: Path) -> Path:
     return bundles / "text-demo" / "1"
 
 
-def load(folder: Path, **settings: object) -> Repository:
-    return Repository.load(Settings(models=folder, **settings))
+def load(folder: Path, **settings: object) -> Catalogue:
+    return Repository.open(Settings(models=folder, **settings)).catalogue
 
 
 def test_one_bundle_is_served_under_its_own_name_as_version_1(text_bundle):
     [model] = load(text_bundle)
     assert (model.name, model.version, model.kind) == (model.manifest.name, "1", "text")
-
-
-def test_the_newest_version_is_the_default_and_numbers_go_by_value(text_bundle, tmp_path):
-    for version in ("9", "10", "2", "draft"):
-        shutil.copytree(text_bundle, tmp_path / "mine" / version)
-    repository = load(tmp_path)
-    assert repository.versions("mine") == ["10", "9", "2", "draft"]
-    assert repository.get("mine").version == "10"
-    assert repository.get("mine", "2").version == "2"
-    with pytest.raises(VersionNotFound, match=r"version of mine must be one of \['10', '9', '2', 'draft'\], got '3'"):
-        repository.get("mine", "3")
 
 
 def test_a_bundle_that_is_being_written_is_not_read(text_bundle, tmp_path):
@@ -77,8 +66,8 @@ def test_a_broken_bundle_is_refused_by_name_and_the_others_are_served(text_bundl
     damage(tmp_path / "good" / "2")
     damage(tmp_path / "bad" / "1")
     with caplog.at_level(logging.ERROR):
-        repository = load(tmp_path)
-    assert [(model.name, model.version) for model in repository] == [("good", "1")]
+        catalogue = load(tmp_path)
+    assert [(model.name, model.version) for model in catalogue] == [("good", "1")]
     assert f"refused bad/1 ({code}" in caplog.text
     assert f"refused good/2 ({code}" in caplog.text
 
@@ -97,26 +86,3 @@ def test_a_folder_with_nothing_sound_is_an_error_that_says_why(text_bundle, tmp_
 def test_limits_for_callers_do_not_apply_to_golden_examples(text_bundle):
     [model] = load(text_bundle, max_text_chars=1)
     assert model.golden_examples
-
-
-def test_without_a_name_the_only_model_that_takes_the_input_is_chosen(bundles):
-    repository = load(bundles)
-    assert repository.choose("image", None, None).name == "image-demo"
-    assert repository.choose("text", None, "1").name == "text-demo"
-    with pytest.raises(VersionNotFound):
-        repository.choose("text", None, "7")
-    with pytest.raises(ModelNotFound):
-        repository.choose("text", "nope", None)
-    with pytest.raises(WrongInputKind, match="text-demo takes text inputs, got image"):
-        repository.choose("image", "text-demo", None)
-
-
-def test_without_a_name_two_models_of_a_kind_are_ambiguous_and_both_are_named(text_bundle, tmp_path):
-    for name in ("one", "two"):
-        shutil.copytree(text_bundle, tmp_path / name / "1")
-    repository = load(tmp_path)
-    with pytest.raises(ModelAmbiguous, match=r"\['one', 'two'\]"):
-        repository.choose("text", None, None)
-    assert repository.choose("text", "two", None).name == "two"
-    with pytest.raises(WrongInputKind, match="none of the models served here takes image inputs"):
-        repository.choose("image", None, None)

@@ -19,7 +19,14 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch):
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("PORT", "http"), ("PORT", "70000"), ("DEVICE", "tpu"), ("MAX_BATCH_SIZE", "0"), ("DECODE_THREADS", "-1")],
+    [
+        ("PORT", "http"),
+        ("PORT", "70000"),
+        ("DEVICE", "tpu"),
+        ("MAX_BATCH_SIZE", "0"),
+        ("DECODE_THREADS", "-1"),
+        ("WATCH_SECONDS", "-1"),
+    ],
 )
 def test_an_impossible_value_is_refused_with_variable_and_value(monkeypatch, variable, value):
     monkeypatch.setenv(f"LABELSET_{variable}", value)

@@ -111,7 +111,7 @@ def test_the_examples_of_a_token_model_are_its_sentences(tasks):
 
 
 def test_a_repository_finds_the_takers_of_words(trained_class, trained_tokens):
-    grammar = Repository.load(Settings(models=trained_tokens.bundle))
+    grammar = Repository.open(Settings(models=trained_tokens.bundle)).catalogue
     assert grammar.choose("words", None, None) is grammar.choose("text", None, None)
-    [topics] = Repository.load(Settings(models=trained_class.bundle))
+    [topics] = Repository.open(Settings(models=trained_class.bundle)).catalogue
     assert (topics.takes("text"), topics.takes("words"), topics.takes("image")) == (True, False, False)

@@ -1,0 +1,37 @@
+"""A folder made ready to answer: verified, replayed and warm, before anybody may ask it."""
+
+import logging
+from collections.abc import Sequence
+
+from model import golden, preprocess
+from model.bundle import CARD, TOKENIZER, Bundle
+from model.predictor import Predictor
+from service.catalogue import ServedModel
+from service.settings import Settings
+
+logger = logging.getLogger("labelset.service")
+
+
+def load_model(name: str, version: str, bundle: Bundle, settings: Settings) -> ServedModel:
+    """Make the session of a verified bundle, replay its golden examples and warm it up.
+
+    Raises:
+        LabelsetError: the graph cannot be loaded, or the model does not answer as it did on the day of export.
+    """
+    predictor = Predictor(bundle, settings.device, threads=settings.runtime_threads)
+    examples = golden.replay(predictor)
+    _warm_up(predictor, examples)
+    # The golden examples went through with the default limits: those of the settings are for callers.
+    limited = preprocess.build(bundle.manifest.preprocessing, bundle.read_text(TOKENIZER), settings.limits)
+    session = predictor.session
+    logger.info("serving %s/%s on %s, r-softmax: %s", name, version, session.device, session.r_softmax)
+    return ServedModel(name, version, predictor, limited, examples, bundle.read_text(CARD))
+
+
+def _warm_up(predictor: Predictor, examples: Sequence[golden.GoldenExample]) -> None:
+    # The replay was one batch of all examples, however many there are. The runtime plans its memory at the first input
+    # of a shape: a single row is the most common one, and two stand for every batch.
+    for example in examples[:1]:
+        array = predictor.preprocess(example.item)
+        for rows in (1, 2):
+            predictor.infer([array] * rows)

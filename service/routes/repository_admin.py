@@ -1,0 +1,158 @@
+"""`/v2/repository/...`: load, unload and list models, as in the Open Inference Protocol; off unless it is allowed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model.errors import LabelsetError
+from service.errors import STATUS, AdminOff, InvalidJson, NotReady, invalid_request
+from service.routes.state import Serving, ServingState
+
+
+class _ProtocolRoute(APIRoute):
+    """Tells an error as the protocol does: `{"error": message}`."""
+
+    def get_route_handler(self) -> Callable[[Request], Any]:
+        answer = super().get_route_handler()
+
+        async def answer_or_tell(request: Request) -> Response:
+            try:
+                response: Response = await answer(request)
+                return response
+            except LabelsetError as error:
+                if error.code not in STATUS:
+                    raise
+                return JSONResponse({"error": error.message}, STATUS[error.code])
+
+        return answer_or_tell
+
+
+class ProtocolError(BaseModel):
+    """The protocol's one shape of error."""
+
+    error: str
+
+
+class IndexEntry(BaseModel):
+    """One version of a model."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    version: str
+    state: Literal["READY", "UNAVAILABLE", "LOADING", "UNLOADING"]
+    reason: str = Field(description="Why it, or what lies in its folder now, is not served; empty where all is well.")
+
+
+class _IndexBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    ready: bool = Field(default=False, description="Only what is served.")
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    version: str | None = Field(default=None, description="Which version; all of them when left out.")
+
+
+class _UnloadParameters(_Parameters):
+    unload_dependents: bool = Field(default=False, description="Of no consequence: no model depends on another.")
+
+
+class _LoadBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    parameters: _Parameters = _Parameters()
+
+
+class _UnloadBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    parameters: _UnloadParameters = _UnloadParameters()
+
+
+def _administration(serving: ServingState) -> Serving:
+    if not serving.settings.admin:
+        raise AdminOff("this service takes no changes: start it with LABELSET_ADMIN=true, or labelset serve --admin")
+    return serving
+
+
+_Administration = Annotated[Serving, Depends(_administration)]
+_Body = TypeVar("_Body", bound=BaseModel)
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ProtocolError, "description": "A body that is not JSON."},
+    403: {"model": ProtocolError, "description": "The service was started without these routes."},
+    404: {"model": ProtocolError, "description": "No such model or version."},
+    422: {"model": ProtocolError, "description": "A broken bundle, or a field that is unknown."},
+    503: {"model": ProtocolError, "description": "The models are not loaded yet."},
+}
+
+router = APIRouter(prefix="/v2/repository", tags=["repository"], route_class=_ProtocolRoute, responses=_ERRORS)
+
+
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    """What the documentation says of a body that the route reads itself: clients send it without a content type."""
+    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
+
+
+def _body_of(parameters: type[_Parameters]) -> dict[str, Any]:
+    return _body({"type": "object", "properties": {"parameters": parameters.model_json_schema()}})
+
+
+async def _read(request: Request, model: type[_Body]) -> _Body:
+    content = await request.body()
+    try:
+        return model.model_validate_json(content) if content.strip() else model()
+    except ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":
+            raise InvalidJson("the body must be JSON, or empty") from None
+        raise invalid_request(error.errors(include_url=False)) from None
+
+
+@router.post("/index", summary="All versions of all models", openapi_extra=_body(_IndexBody.model_json_schema()))
+async def index(request: Request, serving: _Administration) -> list[IndexEntry]:
+    """What is served, what was refused or unloaded and why, and what lies in the repository and is not loaded."""
+    wish = await _read(request, _IndexBody)
+    entries = await asyncio.to_thread(serving.repository.index)
+    return [IndexEntry.model_validate(entry) for entry in entries if entry.state == "READY" or not wish.ready]
+
+
+@router.post(
+    "/models/{name}/load", summary="Load a model", response_class=Response, openapi_extra=_body_of(_Parameters)
+)
+async def load(request: Request, serving: _Administration, name: str) -> Response:
+    """Verify, load and warm up what lies in the repository under this name, then serve it.
+
+    What is loaded and unchanged stays as it is. The answer comes when all is served; what is broken is refused, and
+    what was served before is served still.
+    """
+    wish = await _read(request, _LoadBody)
+    return await _done(serving.repository.load(name, wish.parameters.version))
+
+
+@router.post(
+    "/models/{name}/unload",
+    summary="Unload a model",
+    response_class=Response,
+    openapi_extra=_body_of(_UnloadParameters),
+)
+async def unload(request: Request, serving: _Administration, name: str) -> Response:
+    """Serve a model no more; requests that are using it get their answers."""
+    wish = await _read(request, _UnloadBody)
+    return await _done(serving.repository.unload(name, wish.parameters.version))
+
+
+async def _done(change: Awaitable[None]) -> Response:
+    try:
+        await change
+    except asyncio.CancelledError:
+        # Nobody else cancels a request. Passed on, it would be a trace in the log and a bare 500 for the caller.
+        raise NotReady("the service is shutting down") from None
+    return Response()
