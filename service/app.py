@@ -12,7 +12,7 @@ from service.body_limit import BodyLimit
 from service.errors import add_error_handlers
 from service.pipeline import Pipeline
 from service.repository import Repository
-from service.routes import health, models, predict
+from service.routes import health, models, predict, v2
 from service.routes.page import add_page
 from service.routes.state import Serving
 from service.settings import Settings
@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     patch_fastapi(app, redirect_from_root_to_docs=False)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     add_error_handlers(app)
-    for routes in (predict, models, health):
+    for routes in (predict, models, health, v2):
         app.include_router(routes.router)
     add_page(app)
     return app
