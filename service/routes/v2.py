@@ -55,7 +55,7 @@ router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 
 @router.get("", summary="Name, version and extensions of the service")
-@router.get("/", include_in_schema=False)  # as the protocol's OpenAPI file spells it
+@router.get("/", include_in_schema=False)  # as clients ask that put every path behind `/v2/`
 async def describe_service() -> dict[str, Any]:
     """Answers before the models are loaded, too."""
     return server_metadata(installed_version())

@@ -14,6 +14,11 @@ from service.v2.tensor import Tensor
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
+# Python's integers have no end; the protocol's do.
+_Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+_Size = Annotated[_Int64, Field(ge=0)]
+
+
 class _Part(BaseModel):
     # A key that is not known may be that of an extension; only among parameters it is a wish that would go unheard.
     model_config = ConfigDict(strict=True)
@@ -22,7 +27,7 @@ class _Part(BaseModel):
 class InputParameters(_Part):
     """Of an input; a client may add hints of its own, such as MLServer's `content_type`."""
 
-    binary_data_size: Annotated[int, Field(ge=0)] | None = None
+    binary_data_size: _Size | None = None
 
 
 class RequestedInput(_Part):
@@ -30,7 +35,7 @@ class RequestedInput(_Part):
 
     name: str
     datatype: str
-    shape: list[Annotated[int, Field(ge=0, lt=2**63)]]
+    shape: list[_Size]
     parameters: InputParameters = InputParameters()
     data: list[Any] | None = None
 
@@ -39,7 +44,7 @@ class OutputParameters(_Part, extra="forbid"):
     """How an output is wanted: as bytes, as the k most probable classes."""
 
     binary_data: bool | None = None
-    classification: Annotated[int, Field(ge=1, lt=2**31)] | None = None
+    classification: Annotated[_Int64, Field(ge=1)] | None = None
 
 
 class RequestedOutput(_Part):
@@ -52,12 +57,12 @@ class RequestedOutput(_Part):
 class RequestParameters(_Part, extra="forbid"):
     """What a caller wishes for all inputs."""
 
-    label_count: int | None = None
+    label_count: _Int64 | None = None
     sparsity_rate: float | None = None
     binary_data_output: bool = False
     # Triton's clients can send them; as with a Triton model that has no priority levels, they change nothing.
-    priority: int | None = None
-    timeout: int | None = None
+    priority: _Int64 | None = None
+    timeout: _Int64 | None = None
 
 
 class InferJson(_Part):

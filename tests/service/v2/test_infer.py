@@ -1,6 +1,7 @@
 """`infer` as Triton's client asks it: each way of sending and of answering gives what `/predict` gives."""
 
 import base64
+import itertools
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def label_sets(result: triton.InferResult) -> list[list[tuple[str, float]]]:
     offsets = result.as_numpy("row_offset")
     labels = [label.decode() if isinstance(label, bytes) else label for label in result.as_numpy("label")]
     pairs = list(zip(labels, result.as_numpy("label_probability").tolist(), strict=True))
-    return [pairs[start:end] for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [pairs[start:end] for start, end in itertools.pairwise(offsets)]
 
 
 def assert_same(found, expected):
@@ -189,7 +190,7 @@ def test_a_version_may_be_named(triton_client, model_names, bytes_input):
     text = bytes_input("text", [b"A dog barks."])
     result = triton_client.infer(model_names["text"], [text], model_version="1")
     assert result.get_response()["model_version"] == "1"
-    with pytest.raises(InferenceServerException, match="version of .* must be one of"):
+    with pytest.raises(InferenceServerException, match=r"version of .* must be one of"):
         triton_client.infer(model_names["text"], [text], model_version="9")
 
 

@@ -83,9 +83,9 @@ def test_the_configuration_has_the_shape_of_tritons(triton_client, client, model
 
 
 def test_what_is_not_there_is_told_in_the_protocols_shape(triton_client, v2, client):
-    with pytest.raises(InferenceServerException, match="model must be one of .* got 'nope'"):
+    with pytest.raises(InferenceServerException, match=r"model must be one of .* got 'nope'"):
         triton_client.get_model_metadata("nope")
-    with pytest.raises(InferenceServerException, match="model must be one of .* got 'nope'"):
+    with pytest.raises(InferenceServerException, match=r"model must be one of .* got 'nope'"):
         triton_client.get_model_config("nope")
     assert v2.get("/nowhere").status_code == 404
     assert v2.post("/health/live").status_code == 405
