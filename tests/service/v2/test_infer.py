@@ -1,11 +1,13 @@
 """`infer` as Triton's client asks it: each way of sending and of answering gives what `/predict` gives."""
 
+import asyncio
 import base64
 import itertools
 
 import numpy as np
 import pytest
 import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 SENTENCES = [
@@ -202,3 +204,30 @@ def test_a_body_that_the_client_made_and_parsed_by_itself_is_answered(v2, infer_
         response.content, header_length=int(response.headers["inference-header-content-length"])
     )
     assert len(result.as_numpy("label")) == result.as_numpy("row_offset")[-1]
+
+
+def test_the_asynchronous_client_is_answered_too(service, model_names, bytes_input, predicted):
+    async def ask() -> list[triton.InferResult]:
+        async with triton_aio.InferenceServerClient(service.url.removeprefix("http://")) as client:
+            assert await client.is_server_ready()
+            assert await client.is_model_ready(model_names["text"])
+            texts = [bytes_input("text", [text.encode()]) for text in SENTENCES]
+            return await asyncio.gather(*(client.infer(model_names["text"], [text]) for text in texts))
+
+    found = [label_sets(result)[0] for result in asyncio.run(ask())]
+    assert_same(found, predicted(texts=SENTENCES))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.get_system_shared_memory_status(),
+        lambda client: client.register_system_shared_memory("region", "/key", 8),
+        lambda client: client.unregister_cuda_shared_memory(),
+        lambda client: client.get_trace_settings(),
+        lambda client: client.update_log_settings({"log_info": True}),
+    ],
+)
+def test_what_is_not_offered_is_refused_in_words(triton_client, call):
+    with pytest.raises(InferenceServerException, match="there is nothing at this path"):
+        call(triton_client)
