@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, as Triton extends it: tensors on the wire, inputs and label sets as tensors.
+"""The Open Inference Protocol v2 with Triton's extensions: what stands in a request and an answer, tensor by tensor.
 
-What is said here of tensors knows no HTTP but for `wire.py` and `compression.py`.
+`wire.py` and `compression.py` know how HTTP carries them; the other modules do not.
 """

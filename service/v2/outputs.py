@@ -3,7 +3,8 @@
 Of a token classifier a row is a word, and two more outputs say whose.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +19,10 @@ from service.repository import ServedModel
 from service.v2.tensor import Tensor
 from service.v2.wire import RequestedOutput
 
-# Shape suffixes: B inputs, R rows (inputs, or words), M labels of all rows, C classes.
-Array = npt.NDArray[Any]
-
 DENSE = "probabilities"
+
+# Shape suffixes: R rows (inputs, or words), C classes.
+Array = npt.NDArray[Any]
 
 
 class Answers:
@@ -32,11 +33,7 @@ class Answers:
         self.label_positions = model.predictor.label_positions
         self.words = [[word.text for word, _ in answer.words] for answer in answers if isinstance(answer, WordLabels)]
         self.rows = [row for answer in answers for row in _rows(answer)]
-
-    @property
-    def scored_labels(self) -> list[ScoredLabel]:
-        """The labels of all rows, one row after the other."""
-        return [scored for row in self.rows for scored in row]
+        self.scored_labels = [scored for row in self.rows for scored in row]
 
     def dense(self) -> npt.NDArray[np.float32]:
         """`[R, C]`: the label sets hold every probability that is not zero."""
@@ -68,12 +65,12 @@ def outputs_of(model: ServedModel) -> dict[str, Output]:
     """The outputs that a model has, by name."""
     words = [
         Output("word_offset", "INT64", (-1,), lambda answers: _offsets(answers.words)),
-        Output("word", "BYTES", (-1,), lambda answers: _texts([word for words in answers.words for word in words])),
+        Output("word", "BYTES", (-1,), lambda answers: _texts(itertools.chain(*answers.words))),
     ]
     label_sets = [
         Output("row_offset", "INT64", (-1,), lambda answers: _offsets(answers.rows)),
         Output("label_index", "INT64", (-1,), _label_index),
-        Output("label", "BYTES", (-1,), lambda answers: _texts([label for label, _ in answers.scored_labels])),
+        Output("label", "BYTES", (-1,), lambda answers: _texts(label for label, _ in answers.scored_labels)),
         Output("label_probability", "FP32", (-1,), _label_probability),
         Output(DENSE, "FP32", (-1, len(model.manifest.labels)), Answers.dense),
     ]
@@ -96,7 +93,7 @@ def wanted_outputs(model: ServedModel, requested: Sequence[RequestedOutput]) -> 
             raise InvalidInferRequest(f"an output of {model.name} must be one of {[*known]}, got {output.name[:80]!r}")
         if output.name in asked:
             raise InvalidInferRequest(f"an output must be asked for once, got {output.name!r} more than once")
-        if output.parameters.classification is not None and output.name != DENSE:
+        if output.parameters.classification and output.name != DENSE:
             raise InvalidInferRequest(f"classification must be asked of the output {DENSE!r}, got {output.name!r}")
         asked.add(output.name)
     return requested
@@ -108,7 +105,7 @@ def build_outputs(model: ServedModel, answers: Sequence[Answer], wanted: Sequenc
     tensors = []
     for output in wanted:
         array, count = known[output.name].build(rows), output.parameters.classification
-        tensors.append(Tensor(output.name, array if count is None else _classes(array, count, rows.labels)))
+        tensors.append(Tensor(output.name, _classes(array, count, rows.labels) if count else array))
     return tensors
 
 
@@ -122,7 +119,7 @@ def _offsets(parts: Sequence[Sequence[Any]]) -> npt.NDArray[np.int64]:
     return np.cumsum([0, *map(len, parts)], dtype=np.int64)
 
 
-def _texts(texts: Sequence[str]) -> Array:
+def _texts(texts: Iterable[str]) -> Array:
     return np.array([text.encode() for text in texts], object)
 
 

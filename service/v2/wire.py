@@ -13,7 +13,6 @@ from service.v2.tensor import Tensor
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
-
 # Python's integers have no end; the protocol's do.
 _Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 _Size = Annotated[_Int64, Field(ge=0)]
@@ -41,10 +40,10 @@ class RequestedInput(_Part):
 
 
 class OutputParameters(_Part, extra="forbid"):
-    """How an output is wanted: as bytes, as the k most probable classes."""
+    """How an output is wanted: as bytes, as the k most probable classes (0: as it is)."""
 
     binary_data: bool | None = None
-    classification: Annotated[_Int64, Field(ge=1)] | None = None
+    classification: _Size = 0
 
 
 class RequestedOutput(_Part):
@@ -60,7 +59,7 @@ class RequestParameters(_Part, extra="forbid"):
     label_count: _Int64 | None = None
     sparsity_rate: float | None = None
     binary_data_output: bool = False
-    # Triton's clients can send them; as with a Triton model that has no priority levels, they change nothing.
+    # Clients can send them. They change nothing, as with a Triton model that has no priority levels.
     priority: _Int64 | None = None
     timeout: _Int64 | None = None
 

@@ -51,7 +51,7 @@ def test_a_body_that_is_not_json_is_400(v2, infer_path, body):
         ({"inputs": [text_input()], "parameters": {"sparsity_rate": "half"}}, "parameters.sparsity_rate"),
         ({"inputs": [text_input()], "parameters": {"binary_data_output": 1}}, "parameters.binary_data_output"),
         ({"inputs": [text_input()], "outputs": ["label"]}, "outputs.0"),
-        ({"inputs": [text_input()], "outputs": [{"name": "probabilities", "parameters": {"classification": 0}}]},
+        ({"inputs": [text_input()], "outputs": [{"name": "probabilities", "parameters": {"classification": -1}}]},
          "outputs.0.parameters.classification"),
         ({"inputs": [text_input()], "outputs": [{"name": "label", "parameters": {"binary_data": "yes"}}]},
          "outputs.0.parameters.binary_data"),

@@ -38,6 +38,22 @@ def test_before_the_models_are_loaded_the_service_is_live_and_not_ready():
         assert (answer.status_code, answer.json()) == (503, {"error": "the models are not loaded"})
 
 
+def test_an_error_nobody_foresaw_has_the_protocols_shape_and_says_nothing_of_its_cause():
+    app = create_app(Settings())
+
+    @app.get("/v2/boom")
+    async def boom() -> None:
+        raise RuntimeError("secret /etc/passwd")
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return await client.get("/v2/boom")
+
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.json()) == (500, {"error": "the service failed to answer; its log says why"})
+
+
 def test_the_service_names_itself_and_its_extensions(triton_client, client):
     described = triton_client.get_server_metadata()
     assert described["name"] == "labelset"

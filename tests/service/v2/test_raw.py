@@ -73,3 +73,10 @@ def test_json_is_the_answer_unless_bytes_are_asked_for(v2, infer_path):
     mixed = v2.post(infer_path["text"], json=body)
     header = json.loads(mixed.content[: int(mixed.headers["inference-header-content-length"])])
     assert ["data" in output for output in header["outputs"]] == [True, False]
+
+
+def test_no_classes_asked_for_is_the_output_as_it_is(v2, infer_path):
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [SENTENCE]}
+    outputs = [{"name": "probabilities", "parameters": {"classification": 0}}]
+    [output] = v2.post(infer_path["text"], json={"inputs": [tensor], "outputs": outputs}).json()["outputs"]
+    assert (output["datatype"], output["shape"]) == ("FP32", [1, 14])
