@@ -104,5 +104,5 @@ $(LIBRARY): $(LIBRARY_FROM)
 
 .venv/.everything-$(RUNTIME): $(INSTALLED_FROM) | .venv/bin/python
 	@echo 'installing everything into .venv (some minutes the first time)'
-	@$(INSTALL) '.[$(RUNTIME),train,dev]'
+	@$(INSTALL) '.[$(RUNTIME),otel,train,dev]'
 	@touch .venv/.serving-$(RUNTIME) $@

@@ -3,19 +3,28 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
 
+from service.admission import Admission
 from service.batcher import Batcher
 from service.body_limit import BodyLimit
+from service.body_time import BodyTime
 from service.errors import add_error_handlers
+from service.logs import write_access_line
+from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.repository import Repository
-from service.routes import health, models, predict, v2
+from service.routes import health, metrics, models, predict, v2
 from service.routes.page import add_page
 from service.routes.state import Serving
-from service.settings import Settings
+from service.settings import InvalidSettings, Settings
+from service.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from service.tracing import Tracing
 
 _DESCRIPTION = "Multi-label classification without thresholds: send images or texts, get their label sets."
 
@@ -27,19 +36,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings: Those of the environment where none are given.
 
     Raises:
-        InvalidSettings: the environment has an impossible setting.
+        InvalidSettings: the environment has an impossible setting, or one that needs what is not installed.
     """
     settings = settings or Settings()
+    counted = Metrics()
+    tracing = _tracing() if settings.otel else None
+    observers = [counted.observe, write_access_line, *([tracing.observe] if tracing else [])]
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         repository = await asyncio.to_thread(Repository.load, settings)
-        batcher = Batcher(settings.batch_limits, settings.runners)
-        pipeline = Pipeline(settings.decode_threads, batcher)
+        admission = Admission(settings.max_waiting)
+        batcher = Batcher(settings.batch_limits, settings.runners, counted)
+        pipeline = Pipeline(admission, settings.decode_threads, batcher)
+        counted.watch(lambda: repository, lambda: batcher.waiting, admission)
+        app.state.is_leaving = False
         app.state.serving = Serving(settings, repository, pipeline)
         yield
         app.state.serving = None
         pipeline.close()
+        if tracing:
+            await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
         title="labelset",
@@ -53,9 +70,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     # /docs with Swagger UI from this process: a service often runs where a content network is out of reach.
     patch_fastapi(app, redirect_from_root_to_docs=False)
+    app.state.metrics = counted
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyTime, seconds=settings.body_seconds)
+    # The last one added is the outermost: it must see what any other answers.
+    app.add_middleware(Telemetry, observers=observers)
     add_error_handlers(app)
-    for routes in (predict, models, health, v2):
+    for routes in (predict, models, health, metrics, v2):
         app.include_router(routes.router)
     add_page(app)
     return app
+
+
+def _tracing() -> "Tracing":
+    # Imported only where it is wanted: the packages are an extra, and heavy.
+    try:
+        from service.tracing import Tracing
+    except ModuleNotFoundError as error:
+        raise InvalidSettings(f"LABELSET_OTEL needs the extra otel (pip install '.[otel]'): {error}") from None
+    return Tracing(health.installed_version())

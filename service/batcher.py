@@ -1,10 +1,15 @@
-"""Puts inputs of different requests together: a bounded queue, and runners that take a batch when they are free."""
+"""Puts inputs of different requests together: queues, and runners that take a batch when they are free.
+
+How many may wait is decided before they come here (`admission.py`).
+"""
 
 import asyncio
 import contextlib
+import heapq
 import itertools
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +20,9 @@ import numpy.typing as npt
 from model.errors import LabelsetError
 from model.predictor import LabelSets
 from model.session import Sparsity
-from service.errors import NotReady, QueueFull
+from service.errors import NotReady
+from service.metrics import Metrics
+from service.record import Stage, current_record, current_request_id
 from service.repository import ServedModel
 from service.settings import BatchLimits
 
@@ -35,6 +42,11 @@ class _Row:
     answer: "asyncio.Future[Outcome]"
     # Of a text its tokens; a picture or a recording is as long as any other.
     length: int = field(init=False)
+    # A runner serves many requests at once, and is at work on none.
+    request_id: str | None = field(default_factory=current_request_id)
+    queued: float = field(default_factory=time.perf_counter)
+    taken: float = 0.0
+    answered: float = 0.0
 
     def __post_init__(self) -> None:
         self.length = len(self.array)
@@ -47,10 +59,10 @@ class Batcher:
     model is next is decided by which input has waited longest.
     """
 
-    def __init__(self, limits: BatchLimits, runners: int) -> None:
+    def __init__(self, limits: BatchLimits, runners: int, metrics: Metrics) -> None:
         self._limits = limits
+        self._metrics = metrics
         self._queues: dict[ServedModel, deque[_Row]] = {}
-        self._waiting = 0
         self._orders = itertools.count()
         self._closed = False
         self._changed = threading.Condition()
@@ -66,7 +78,6 @@ class Batcher:
         Where the caller is cancelled, his inputs are not computed any more.
 
         Raises:
-            QueueFull: they would be more than may wait.
             NotReady: the batcher is closed.
         """
         loop = asyncio.get_running_loop()
@@ -74,22 +85,16 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise NotReady("the service is shutting down")
-            if self._waiting + len(rows) > self._limits.waiting:
-                self._forget_the_departed()
-            if self._waiting + len(rows) > self._limits.waiting:
-                raise QueueFull(
-                    f"at most {self._limits.waiting} inputs may wait, {self._waiting} do: try again in a second",
-                    limit=self._limits.waiting,
-                )
             self._queues.setdefault(model, deque()).extend(rows)
-            self._waiting += len(rows)
             self._changed.notify(len(rows))
-        return list(await asyncio.gather(*(row.answer for row in rows)))
+        outcomes = await asyncio.gather(*(row.answer for row in rows))
+        _record_stages(rows)
+        return outcomes
 
     @property
     def waiting(self) -> int:
         """Inputs that no runner has taken yet."""
-        return self._waiting
+        return sum(map(len, list(self._queues.values())))
 
     def close(self) -> None:
         """Answer what waits, then let the runners go."""
@@ -106,7 +111,9 @@ class Batcher:
                     if self._closed:
                         return
                     self._changed.wait()
-            _answer(*taken)
+            model, batch = taken
+            self._metrics.observe_batch(model, len(batch), len(batch) / self._limits.rows)
+            _answer(model, batch)
 
     def _take(self) -> tuple[ServedModel, list[_Row]] | None:
         """The next batch; None where nothing waits."""
@@ -118,16 +125,17 @@ class Batcher:
         batch = _choose(queue, self._limits, by_length=model.kind == "text")
         chosen = {row.order for row in batch}
         self._queues[model] = deque(row for row in queue if row.order not in chosen)
-        self._waiting -= len(batch)
+        now = time.perf_counter()
+        for row in batch:
+            row.taken = now
         return model, batch
 
     def _forget_the_departed(self) -> None:
-        """Drop the inputs whose callers have left, so that they take no place in the queue nor in a batch."""
+        """Drop the inputs whose callers have left, so that they take no place in a batch."""
         present = {
             model: deque(row for row in queue if not row.answer.cancelled()) for model, queue in self._queues.items()
         }
         self._queues = {model: queue for model, queue in present.items() if queue}
-        self._waiting = sum(map(len, self._queues.values()))
 
 
 def _choose(queue: Sequence[_Row], limits: BatchLimits, by_length: bool) -> list[_Row]:
@@ -136,9 +144,10 @@ def _choose(queue: Sequence[_Row], limits: BatchLimits, by_length: bool) -> list
         return list(itertools.islice(queue, limits.rows))
     oldest = queue[0]
     batch, longest = [oldest], oldest.length
-    for row in sorted(itertools.islice(queue, 1, None), key=lambda row: abs(row.length - oldest.length)):
+    others = itertools.islice(queue, 1, None)
+    for row in heapq.nsmallest(limits.rows - 1, others, key=lambda row: abs(row.length - oldest.length)):
         padded = max(longest, row.length) * (len(batch) + 1)
-        if len(batch) == limits.rows or padded > limits.tokens:
+        if padded > limits.tokens:
             break
         batch.append(row)
         longest = max(longest, row.length)
@@ -157,8 +166,12 @@ def _answer(model: ServedModel, rows: Sequence[_Row]) -> None:
             for row in rows:
                 _answer(model, [row])
             return
-        logger.exception("%s/%s failed to answer", model.name, model.version)
+        own_id = {"request_id": rows[0].request_id}
+        logger.exception("%s/%s failed to answer", model.name, model.version, extra=own_id)
         answered = [(rows[0], LabelsetError("the service failed to answer; its log says why"))]
+    now = time.perf_counter()
+    for row in rows:
+        row.answered = now
     with contextlib.suppress(RuntimeError):  # the loop is closed, and whoever waited there is gone
         rows[0].answer.get_loop().call_soon_threadsafe(_settle, answered)
 
@@ -167,3 +180,10 @@ def _settle(answered: Sequence[tuple[_Row, Outcome]]) -> None:
     for row, outcome in answered:
         if not row.answer.done():  # its caller may have left meanwhile
             row.answer.set_result(outcome)
+
+
+def _record_stages(rows: Sequence[_Row]) -> None:
+    """Tell the request at hand how its input that was answered last has spent its time here."""
+    if rows:
+        last = max(rows, key=lambda row: row.answered)
+        current_record().stages.update(queue=Stage(last.queued, last.taken), infer=Stage(last.taken, last.answered))

@@ -15,7 +15,7 @@ from model.errors import LabelsetError
 from model.golden import GoldenExample
 from model.labels import ScoredLabel
 from model.repository import EMBEDDED_BUNDLES, BundleFolder, bundle_folders
-from service.cli import ServerProcess
+from service.server import ServerProcess
 from service.settings import Settings
 
 _START_SECONDS = 60.0

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from model.errors import LabelsetError
+from service.record import current_record
 
 # Every code that a caller may meet. A code that is not here is our own fault: 500, and no word about it in the answer.
 STATUS: Mapping[str, int] = {
@@ -25,6 +26,7 @@ STATUS: Mapping[str, int] = {
     "model_not_found": 404,
     "version_not_found": 404,
     "method_not_allowed": 405,
+    "body_too_slow": 408,
     "batch_too_large": 413,
     "body_too_large": 413,
     "image_too_large": 413,
@@ -45,6 +47,7 @@ STATUS: Mapping[str, int] = {
     "invalid_model_output": 500,
     "not_ready": 503,
     "queue_full": 503,
+    "deadline_exceeded": 504,
 }
 
 
@@ -96,6 +99,12 @@ class BodyTooLarge(LabelsetError):
     code = "body_too_large"
 
 
+class BodyTooSlow(LabelsetError):
+    """A body that does not arrive in time."""
+
+    code = "body_too_slow"
+
+
 class UnsupportedMediaType(LabelsetError):
     """A body of a type that `/predict` does not read."""
 
@@ -109,9 +118,15 @@ class NotReady(LabelsetError):
 
 
 class QueueFull(LabelsetError):
-    """More inputs wait than the service can answer in good time."""
+    """More inputs than the service can answer in good time."""
 
     code = "queue_full"
+
+
+class DeadlineExceeded(LabelsetError):
+    """The caller's own time is up."""
+
+    code = "deadline_exceeded"
 
 
 def error_body(error: LabelsetError) -> dict[str, Any]:
@@ -144,6 +159,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def _answer(request: Request, error: LabelsetError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    current_record().error_code = error.code
     return JSONResponse(_shaped(request, error_body(error)), STATUS[error.code], headers)
 
 
@@ -155,6 +171,7 @@ def _shaped(request: Request, body: dict[str, Any]) -> dict[str, Any]:
 _HEADERS: Mapping[type[LabelsetError], Mapping[str, str]] = {
     # Nobody reads the rest of a body that was cut off, so the connection cannot carry another request.
     BodyTooLarge: {"Connection": "close"},
+    BodyTooSlow: {"Connection": "close"},
     QueueFull: {"Retry-After": "1"},
 }
 
@@ -180,14 +197,18 @@ _HTTP_CODES = {
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, message = _HTTP_CODES.get(error.status_code, ("invalid_request", str(error.detail)))
+    current_record().error_code = code
     body = {"code": code, "message": message, "detail": {}}
     return JSONResponse(_shaped(request, body), error.status_code, error.headers)
 
 
 async def _answer_nobody(request: Request, error: Exception) -> Response:
+    current_record().error_code = "caller_left"
     return Response(status_code=400)
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> Response:
     # The server closes the connection after an exception: a caller must know, or he sends his next request on it.
-    return _answer(request, LabelsetError("the service failed to answer; its log says why"), {"Connection": "close"})
+    # This answer goes past the middleware that gives every other one its headers.
+    headers = {"Connection": "close", **current_record().headers()}
+    return _answer(request, LabelsetError("the service failed to answer; its log says why"), headers)

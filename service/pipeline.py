@@ -1,6 +1,7 @@
 """Inputs -> arrays -> queue -> batch -> session -> label sets, off the event loop, as one readable path."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,18 +11,21 @@ import numpy.typing as npt
 from model.errors import LabelsetError
 from model.predictor import Answer, LabelSets, named
 from model.session import Sparsity
+from service.admission import Admission
 from service.batcher import Batcher
 from service.errors import EmptyInput
 from service.intake import Item
+from service.record import Stage, current_record
 from service.repository import Kind, ServedModel
 
 _NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "text": "a text"}
 
 
 class Pipeline:
-    """Answers requests: decoding in a pool of threads, inference behind a queue."""
+    """Answers requests: decoding in a pool of threads, inference behind a queue, as much as there is room for."""
 
-    def __init__(self, decode_threads: int, batcher: Batcher) -> None:
+    def __init__(self, admission: Admission, decode_threads: int, batcher: Batcher) -> None:
+        self.admission = admission
         self._decoding = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
         self._batcher = batcher
 
@@ -32,15 +36,23 @@ class Pipeline:
 
         Raises:
             InvalidSparsity: a wish that the model cannot grant.
-            QueueFull: too many inputs wait already.
+            QueueFull: there is no room for so many.
         """
+        record = current_record()
+        record.model = model
         sparsity.validate(model.predictor.session.class_count)
         loop = asyncio.get_running_loop()
-        # Before the queue, so that what cannot be decoded never meets the inputs of others.
-        arrays = await asyncio.gather(*(loop.run_in_executor(self._decoding, _to_array, model, item) for item in items))
-        sound = [array for array in arrays if not isinstance(array, LabelsetError)]
-        answers = iter(await self._batcher.infer(model, sound, sparsity))
+        with self.admission.hold(len(items)):
+            started = time.perf_counter()
+            # Before the queue, so that what cannot be decoded never meets the inputs of others.
+            arrays = await asyncio.gather(
+                *(loop.run_in_executor(self._decoding, _to_array, model, item) for item in items)
+            )
+            record.stages["decode"] = Stage(started, time.perf_counter())
+            sound = [array for array in arrays if not isinstance(array, LabelsetError)]
+            answers = iter(await self._batcher.infer(model, sound, sparsity))
         outcomes = [array if isinstance(array, LabelsetError) else next(answers) for array in arrays]
+        record.outcomes = outcomes
         return [_named(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
 
     def close(self) -> None:

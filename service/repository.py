@@ -60,6 +60,11 @@ class ServedModel:
         return self.predictor.bundle.manifest
 
     @property
+    def digest(self) -> str:
+        """Which bundle exactly: sha256 of its `bundle.json`, which names those of all other files."""
+        return self.predictor.bundle.digest
+
+    @property
     def kind(self) -> Kind:
         """The kind of input that it takes."""
         kind = self.manifest.preprocessing.kind

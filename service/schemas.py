@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from model.manifest import Preprocessing, Provenance, SparsityPolicy, Task
 from service.repository import Kind
 
+_DIGEST = "sha256 of the bundle's bundle.json, which names those of all other files."
+
 
 class PredictOptions(BaseModel):
     """What a caller may wish for, whatever form the inputs come in."""
@@ -110,6 +112,7 @@ class ModelVersion(BaseModel):
 
     name: str
     version: str
+    digest: str = Field(description=_DIGEST)
 
 
 class PredictAnswer(BaseModel):
@@ -136,6 +139,7 @@ class ModelSummary(BaseModel):
 
     name: str
     version: str
+    digest: str = Field(description=_DIGEST)
     versions: list[str] = Field(description="All versions served, the newest (the default) first.")
     kind: Kind
     task: Task = Field(description="Whether it gives each input a label set, or one label, or each word one.")
@@ -158,7 +162,6 @@ class ModelDetail(ModelSummary):
     preprocessing: Preprocessing
     provenance: Provenance
     card: str = Field(description="The model card, Markdown.")
-    digest: str = Field(description="sha256 of the bundle's bundle.json, which names those of all other files.")
     device: str
 
 

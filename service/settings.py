@@ -13,6 +13,7 @@ from model.errors import LabelsetError
 from model.preprocess import DEFAULT_LIMITS, Limits
 from model.repository import EMBEDDED_BUNDLES
 from model.session import Device
+from service.logs import LogFormat
 
 _PREFIX = "LABELSET_"
 
@@ -25,17 +26,15 @@ class InvalidSettings(LabelsetError):
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """How much goes together, and how much may wait.
+    """How much goes together.
 
     Attributes:
         rows: Inputs of one batch.
         tokens: Tokens of one batch of texts, padding included; a longer text makes a batch of its own.
-        waiting: Inputs that wait, of all models; more are refused.
     """
 
     rows: int
     tokens: int
-    waiting: int
 
 
 class Settings(BaseSettings):
@@ -57,9 +56,16 @@ class Settings(BaseSettings):
     runners: int = Field(default=1, ge=1, description="batches computed at the same time")
     max_batch_rows: int = Field(default=32, ge=1, description="inputs, of any requests, computed together")
     max_batch_tokens: int = Field(default=4096, ge=1, description="tokens computed together, padding included")
-    max_waiting: int = Field(default=256, ge=1, description="inputs that may wait; more are refused with 503")
+    max_waiting: int = Field(default=256, ge=1, description="inputs worked on or waiting; more are refused with 503")
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="bytes of one request")
-    drain_seconds: int = Field(default=10, ge=1, description="time for open requests at the end")
+    head_seconds: float = Field(default=10, gt=0, description="time for the head of a request to arrive")
+    body_seconds: float = Field(default=60, gt=0, description="time for the body of a request to arrive")
+    log_format: LogFormat = Field(default="text", description="`json`: one object a line")
+    otel: bool = Field(default=False, description="OpenTelemetry traces; needs the extra `otel`")
+    leave_seconds: float = Field(
+        default=0.5, ge=0, description="at the end, time in which new requests are answered while /readyz says 503"
+    )
+    drain_seconds: int = Field(default=10, ge=1, description="after that, time for open requests")
 
     def __init__(self, **values: Any) -> None:
         """Read the environment; `values` override it.
@@ -110,7 +116,7 @@ class Settings(BaseSettings):
     @property
     def batch_limits(self) -> BatchLimits:
         """How inputs of different requests go together."""
-        return BatchLimits(rows=self.max_batch_rows, tokens=self.max_batch_tokens, waiting=self.max_waiting)
+        return BatchLimits(rows=self.max_batch_rows, tokens=self.max_batch_tokens)
 
 
 def _refuse_misspelt_variables(fields: set[str]) -> None:

@@ -83,7 +83,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
             port = probe.getsockname()[1]
         log = tmp_path_factory.mktemp("service") / "log"
         variables = {f"LABELSET_{name.upper()}": str(value) for name, value in settings.items()}
-        command = [sys.executable, "-m", "uvicorn", "--factory", "service.app:create_app", "--port", str(port)]
+        command = [sys.executable, "-m", "labelset", "serve", "--port", str(port)]
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 command, cwd=REPOSITORY_ROOT, env={**os.environ, **variables}, stdout=stream, stderr=stream

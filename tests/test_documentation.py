@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import labelset
+from service.settings import Settings
 from training.overrides import recipe_names
 
 ROOT = Path(labelset.__file__).parent
@@ -53,3 +54,8 @@ def test_links_within_the_project_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
     relative = [link for link in links if "://" not in link and not link.startswith("mailto:")]
     assert [link for link in relative if not (page.parent / link).exists()] == []
+
+
+def test_every_setting_of_the_service_is_documented():
+    page = (ROOT / "docs" / "serving.md").read_text()
+    assert set(re.findall(r"`LABELSET_(\w+)`", page)) >= {name.upper() for name in Settings.model_fields}

@@ -3,8 +3,9 @@
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
+from service.errors import NotReady
 from service.routes.state import ServingState
 from service.schemas import ErrorAnswer, Status, Version
 
@@ -20,20 +21,29 @@ def installed_version() -> str:
 router = APIRouter(tags=["health"])
 
 _NOT_READY: dict[int | str, dict[str, Any]] = {
-    503: {"model": ErrorAnswer, "description": "The models are not loaded yet."}
+    503: {"model": ErrorAnswer, "description": "The models are not loaded yet, or the service is about to stop."}
 }
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", summary="Is the process alive?")
 async def live() -> Status:
     """Answers as long as the process does."""
     return Status(status="ok")
 
 
+@router.head("/readyz", include_in_schema=False)
+@router.head("/healthz", include_in_schema=False)
 @router.get("/readyz", summary="May it get requests?", responses=_NOT_READY)
 @router.get("/healthz", summary="The same as /readyz", responses=_NOT_READY)
-async def ready(_: ServingState) -> Status:
-    """Answers 200 once every model served has given its golden examples the answers of the day of export."""
+async def ready(request: Request, _: ServingState) -> Status:
+    """Answers 200 once every model served has given its golden examples the answers of the day of export.
+
+    Raises:
+        NotReady: the models are not loaded yet, or the service is about to stop.
+    """
+    if request.app.state.is_leaving:
+        raise NotReady("the service is shutting down")
     return Status(status="ok")
 
 

@@ -37,7 +37,6 @@ async def describe_model(serving: ServingState, name: str, version: str | None =
         preprocessing=manifest.preprocessing,
         provenance=manifest.provenance,
         card=bundle.read_text(CARD),
-        digest=bundle.digest,
         device=model.predictor.session.device,
     )
 
@@ -59,6 +58,7 @@ def _summary(repository: Repository, model: ServedModel) -> ModelSummary:
     return ModelSummary(
         name=model.name,
         version=model.version,
+        digest=model.digest,
         versions=repository.versions(model.name),
         kind=model.kind,
         task=model.manifest.task,

@@ -11,9 +11,9 @@ from model.session import Sparsity
 from model.words import WordLabels
 from service.errors import error_body
 from service.intake import read_inputs
-from service.presence import while_present
+from service.presence import while_wanted
 from service.routes.predict_docs import PREDICT_BODY, PREDICT_RESPONSES
-from service.routes.state import ServingState
+from service.routes.state import AdmittingState
 from service.schemas import (
     ErrorBody,
     FailedPrediction,
@@ -36,7 +36,7 @@ router = APIRouter(tags=["predict"])
     openapi_extra=PREDICT_BODY,
 )
 async def predict(
-    request: Request, serving: ServingState, options: Annotated[PredictOptions, Query()]
+    request: Request, serving: AdmittingState, options: Annotated[PredictOptions, Query()]
 ) -> PredictAnswer:
     """Give each input its label set: the classes whose probability is not zero.
 
@@ -52,11 +52,11 @@ async def predict(
     wish = inputs.options
     model = serving.repository.choose(inputs.kind, wish.model, wish.version)
     sparsity = Sparsity(wish.label_count, wish.sparsity_rate)
-    answers = await while_present(request, serving.pipeline.answer(model, inputs.items, sparsity))
+    answers = await while_wanted(request, serving.pipeline.answer(model, inputs.items, sparsity))
     if len(answers) == 1 and isinstance(answers[0], LabelsetError):
         raise answers[0]
     return PredictAnswer(
-        model=ModelVersion(name=model.name, version=model.version),
+        model=ModelVersion(name=model.name, version=model.version, digest=model.digest),
         predictions=[_prediction(index, answer) for index, answer in enumerate(answers)],
     )
 

@@ -11,6 +11,7 @@ _PNG = (
 # A hundredth of a second of silence.
 _WAV = f"UklGRsQAAABXQVZFZm10IBAAAAABAAEAQB8AAIA+AAACABAAZGF0YaAA{'A' * 216}"
 _SENTENCE = "Adversaries may send spearphishing emails with a malicious attachment."
+_DIGEST = "b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c"
 
 _JSON_EXAMPLES = {
     "one text": {"text": _SENTENCE},
@@ -51,7 +52,7 @@ PREDICT_BODY: dict[str, Any] = {
 
 _ANSWERS = {
     "one text": {
-        "model": {"name": "text-demo", "version": "1"},
+        "model": {"name": "text-demo", "version": "1", "digest": _DIGEST},
         "predictions": [
             {
                 "index": 0,
@@ -65,7 +66,7 @@ _ANSWERS = {
         ],
     },
     "the words of a text": {
-        "model": {"name": "brown", "version": "1"},
+        "model": {"name": "brown", "version": "1", "digest": _DIGEST},
         "predictions": [
             {
                 "index": 0,
@@ -78,7 +79,7 @@ _ANSWERS = {
         ],
     },
     "a batch with a bad input": {
-        "model": {"name": "image-demo", "version": "1"},
+        "model": {"name": "image-demo", "version": "1", "digest": _DIGEST},
         "predictions": [
             {
                 "index": 0,
@@ -102,12 +103,14 @@ _ANSWERS = {
 _ERRORS = {
     400: "`invalid_json`, `invalid_body`, `model_ambiguous`",
     404: "`model_not_found`, `version_not_found`",
+    408: "`body_too_slow`",
     413: "`image_too_large`, `recording_too_large`, `text_too_long`, `batch_too_large`, `body_too_large`",
     415: "`unsupported_media_type`",
     422: "`not_an_image`, `image_corrupt`, `not_a_recording`, `recording_corrupt`, `invalid_base64`, `invalid_text`, "
     "`empty_input`, `wrong_input_kind`, `invalid_sparsity`, `invalid_request`",
     500: "`invalid_model_output`, `internal_error`",
     503: "`not_ready`; `queue_full`, with `Retry-After`",
+    504: "`deadline_exceeded`, where the header `timeout-ms` gave the answer less time",
 }
 
 PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {

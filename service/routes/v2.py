@@ -9,10 +9,10 @@ from pydantic import BaseModel
 
 from model.errors import LabelsetError
 from model.predictor import Answer
-from service.presence import while_present
+from service.presence import while_wanted
 from service.repository import ServedModel
-from service.routes.health import installed_version
-from service.routes.state import ServingState
+from service.routes import health
+from service.routes.state import AdmittingState, ServingState
 from service.settings import Settings
 from service.v2.compression import chosen_encoding, compressed, decompressed
 from service.v2.infer import Question, read_question, write_answer
@@ -58,7 +58,7 @@ router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 @router.get("/", include_in_schema=False)  # as clients ask that put every path behind `/v2/`
 async def describe_service() -> dict[str, Any]:
     """Answers before the models are loaded, too."""
-    return server_metadata(installed_version())
+    return server_metadata(health.installed_version())
 
 
 @router.get("/health/live", summary="Is the process alive?")
@@ -68,8 +68,9 @@ async def live() -> dict[str, bool]:
 
 
 @router.get("/health/ready", summary="May it get requests?", responses=_ERRORS)
-async def ready(_: ServingState) -> dict[str, bool]:
-    """Answers 200 once every model served has passed its golden examples."""
+async def ready(request: Request, serving: ServingState) -> dict[str, bool]:
+    """Answers as `/readyz` does."""
+    await health.ready(request, serving)
     return {"ready": True}
 
 
@@ -103,7 +104,7 @@ async def configuration(serving: ServingState, name: str, version: str | None = 
     responses=_MODEL_ERRORS,
     openapi_extra=_INFER_BODY,
 )
-async def infer(request: Request, serving: ServingState, name: str, version: str | None = None) -> Response:
+async def infer(request: Request, serving: AdmittingState, name: str, version: str | None = None) -> Response:
     """Answer files or texts in one BYTES tensor; one that cannot be read fails the request, its index in the message.
 
     The body is JSON, or JSON and tensors as bytes (`Inference-Header-Content-Length` says where they begin), or with
@@ -113,7 +114,7 @@ async def infer(request: Request, serving: ServingState, name: str, version: str
     body = await request.body()
     is_large = len(body) > _LARGE_BYTES or "content-encoding" in request.headers
     question = await _computed(is_large, _read, request, body, model, serving.settings)
-    answers = await while_present(request, serving.pipeline.answer(model, question.items, question.sparsity))
+    answers = await while_wanted(request, serving.pipeline.answer(model, question.items, question.sparsity))
     return await _computed(question.is_dense, _write, request, model, question, answers)
 
 

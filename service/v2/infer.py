@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from model.errors import LabelsetError
 from model.predictor import Answer
@@ -78,7 +79,8 @@ def write_answer(
         LabelsetError: the first input that could not be answered; the protocol has no place for it beside the others.
     """
     tensors = build_outputs(model, _all_answered(outcomes, model), question.wanted)
-    head = {"model_name": model.name, "model_version": model.version}
+    head: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
+    head["parameters"] = {"digest": model.digest}
     if question.header.id is not None:
         head["id"] = question.header.id
     default = question.header.parameters.binary_data_output

@@ -33,6 +33,8 @@ def ask(app: FastAPI, method: str, path: str, **request) -> httpx.Response:
 def test_probes_answer_ok_once_the_models_are_loaded(client, path):
     answer = client.get(path)
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    answer = client.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
 
 
 def test_before_the_models_are_loaded_the_service_is_alive_and_not_ready():

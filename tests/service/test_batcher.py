@@ -1,6 +1,7 @@
 """The queue and its runners, on a real model in a real session; only when a runner becomes free is arranged."""
 
 import asyncio
+import json
 import threading
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 from model.errors import LabelsetError
 from model.session import LET_THE_MODEL_DECIDE, Sparsity
 from service.batcher import Batcher
-from service.errors import NotReady, QueueFull
+from service.errors import NotReady
+from service.logs import JsonFormatter, TextFormatter
+from service.metrics import Metrics
+from service.record import RequestRecord, take_in_hand
 from service.repository import Repository
 from service.settings import BatchLimits, Settings
 
@@ -52,8 +56,8 @@ def gate(model, monkeypatch):
 def batcher():
     made = []
 
-    def make(rows=8, tokens=1000, waiting=100, runners=1):
-        made.append(Batcher(BatchLimits(rows, tokens, waiting), runners))
+    def make(rows=8, tokens=1000, runners=1):
+        made.append(Batcher(BatchLimits(rows, tokens), runners, Metrics()))
         return made[-1]
 
     yield make
@@ -126,27 +130,10 @@ def test_a_batch_holds_what_fits_the_oldest_first_and_texts_of_one_length(
     assert gate.batches[1:] == batches
 
 
-def test_more_than_may_wait_is_refused_at_once_and_whole(model, batcher, gate):
-    async def ask():
-        one = batcher(waiting=4)
-        first = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
-        await _reached(lambda: gate.batches)
-        waiting = asyncio.create_task(one.infer(model, _arrays(4, 4, 4), LET_THE_MODEL_DECIDE))
-        await _reached(lambda: one.waiting == 3)
-        with pytest.raises(QueueFull, match=r"at most 4 inputs may wait, 3 do"):
-            await one.infer(model, _arrays(4, 4), LET_THE_MODEL_DECIDE)
-        assert one.waiting == 3
-        last = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
-        await _reached(lambda: one.waiting == 4)
-        gate.opened.set()
-        return [len(answers) for answers in await asyncio.gather(first, waiting, last)]
-
-    assert asyncio.run(ask()) == [1, 3, 1]
-
-
-def test_a_row_that_breaks_its_batch_fails_alone(model, batcher, gate, caplog):
+def test_a_row_that_breaks_its_batch_fails_alone_and_its_request_is_named(model, batcher, gate, caplog):
     async def ask():
         one = batcher()
+        take_in_hand(RequestRecord(request_id="mine"))
         first = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
         await _reached(lambda: gate.batches)
         rest = asyncio.create_task(one.infer(model, _arrays(5, POISON, 6), LET_THE_MODEL_DECIDE))
@@ -158,7 +145,10 @@ def test_a_row_that_breaks_its_batch_fails_alone(model, batcher, gate, caplog):
         return [isinstance(answer, LabelsetError) for answer in (*answers, *again)]
 
     assert asyncio.run(ask()) == [False, True, False, False]
-    assert [record.getMessage() for record in caplog.records] == ["text-demo/1 failed to answer"]
+    [line] = caplog.records
+    assert line.getMessage() == "text-demo/1 failed to answer"
+    assert TextFormatter().format(line).splitlines()[0] == "ERROR:     text-demo/1 failed to answer [mine]"
+    assert json.loads(JsonFormatter().format(line))["request_id"] == "mine"
 
 
 def test_who_has_left_is_not_computed(model, batcher, gate):
@@ -179,9 +169,9 @@ def test_who_has_left_is_not_computed(model, batcher, gate):
     assert gate.batches == [[4], [7]]
 
 
-def test_who_has_left_takes_no_place_in_the_queue_nor_in_a_batch(model, batcher, gate):
+def test_who_has_left_takes_no_place_in_a_batch(model, batcher, gate):
     async def ask():
-        one = batcher(rows=2, waiting=4)
+        one = batcher(rows=2)
         first = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
         await _reached(lambda: gate.batches)
         stays = asyncio.create_task(one.infer(model, _arrays(5), LET_THE_MODEL_DECIDE))
@@ -190,7 +180,7 @@ def test_who_has_left_takes_no_place_in_the_queue_nor_in_a_batch(model, batcher,
         left.cancel()
         await asyncio.sleep(0)
         comes = asyncio.create_task(one.infer(model, _arrays(6), LET_THE_MODEL_DECIDE))
-        await _reached(lambda: one.waiting == 2)
+        await _reached(lambda: one.waiting == 5)
         gate.opened.set()
         await asyncio.gather(first, stays, comes)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from model.repository import EMBEDDED_BUNDLES, bundle_folders
-from service.cli import _listen
+from service.server import _listen
 
 SERVE = [sys.executable, "-m", "labelset", "serve", "--port", "0"]
 NAMES = {folder.name for folder in bundle_folders(EMBEDDED_BUNDLES)}

@@ -13,6 +13,7 @@ def test_the_list_has_each_model_with_its_kind_and_metrics(client):
         assert model.keys() == {
             "name",
             "version",
+            "digest",
             "versions",
             "kind",
             "task",

@@ -1,14 +1,17 @@
 """More requests than the service can answer: refused at once, and nothing else suffers."""
 
 import asyncio
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import httpx
+import pytest
 
 SENTENCE = "The group sent phishing mails to the staff of two banks and encrypted their disks."
 
@@ -69,36 +72,68 @@ def test_who_has_left_is_not_computed(serve):
     assert "Traceback" not in service.log.read_text()
 
 
-def test_what_is_not_answered_in_time_when_the_service_must_stop_is_told_so(tmp_path):
-    log = tmp_path / "log"
-    settings = {"LABELSET_MAX_WAITING": "10000", "LABELSET_MAX_BATCH_ROWS": "1", "LABELSET_DRAIN_SECONDS": "1"}
-    body = {"texts": [f"{SENTENCE} {number}" * 20 for number in range(32)]}
+@pytest.fixture
+def started(tmp_path):
+    """Start a service of one's own to stop, with settings; gives the process, its address and its log."""
+    processes = []
 
-    async def ask(url, process):
-        async with httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=100)) as client:
-            while (await client.get("/readyz")).status_code != 200:
-                await asyncio.sleep(0.05)
-            asked = [asyncio.create_task(client.post("/predict", json=body)) for _ in range(100)]
-            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-            process.send_signal(signal.SIGTERM)
-            return await asyncio.gather(*asked)
+    def start(**settings):
+        log = tmp_path / "log"
+        variables = {f"LABELSET_{name.upper()}": str(value) for name, value in settings.items()}
+        with log.open("w") as stream:
+            command = [sys.executable, "-m", "labelset", "serve", "--port", "0"]
+            processes.append(subprocess.Popen(command, stderr=stream, env={**os.environ, **variables}))
+        deadline = time.monotonic() + 60
+        while "startup complete" not in log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        host, port = re.search(r"listening on http://(\S+):(\d+)", log.read_text()).groups()
+        return processes[-1], (host, int(port)), log
 
-    with (
-        log.open("w") as stream,
-        subprocess.Popen(
-            [sys.executable, "-m", "labelset", "serve", "--port", "0"], stderr=stream, env={**os.environ, **settings}
-        ) as process,
-    ):
-        try:
-            deadline = time.monotonic() + 60
-            while not (listening := re.search(r"listening on (\S+)", log.read_text())):
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            answers = asyncio.run(ask(listening[1], process))
-            assert process.wait(timeout=30) == -signal.SIGTERM
-        finally:
-            process.kill()
-    refused = [answer for answer in answers if answer.status_code != 200]
-    assert refused
-    assert {(answer.status_code, answer.json()["error"]["code"]) for answer in refused} == {(503, "not_ready")}
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def _sent(address, body):
+    """A connection on which a request is on its way."""
+    connection = socket.create_connection(address, timeout=60)
+    content = json.dumps(body).encode()
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}"
+    connection.sendall(head.encode() + b"\r\n\r\n" + content)
+    return connection
+
+
+def _answer(connection):
+    """Status and body of the answer on a connection that the service closes after it."""
+    with connection, connection.makefile("rb") as stream:
+        head, _, body = stream.read().partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+def test_what_has_been_sent_when_the_service_must_stop_is_answered(started):
+    process, address, log = started(leave_seconds=3, max_waiting=1000)
+    connections = [_sent(address, {"text": f"{SENTENCE} {number}"}) for number in range(100)]
+    process.send_signal(signal.SIGTERM)
+    while httpx.get("http://{}:{}/readyz".format(*address)).status_code == 200:
+        time.sleep(0.02)
+    late = httpx.post("http://{}:{}/predict".format(*address), json={"text": SENTENCE})  # while it leaves
+    assert (late.status_code, late.headers["connection"]) == (200, "close")
+    assert {_answer(connection)[0] for connection in connections} == {200}
+    assert process.wait(timeout=30) == -signal.SIGTERM
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+    assert "Traceback" not in log.read_text()
+
+
+def test_what_is_not_answered_in_time_when_the_service_must_stop_is_told_so(started):
+    process, address, log = started(leave_seconds=3, drain_seconds=1, max_waiting=10_000, max_batch_rows=1)
+    body = {"texts": [f"{SENTENCE} {number}" * 20 for number in range(16)]}
+    connections = [_sent(address, body) for _ in range(100)]
+    process.send_signal(signal.SIGTERM)
+    answers = [_answer(connection) for connection in connections]
+    assert process.wait(timeout=30) == -signal.SIGTERM
+    refused = [(status, content["error"]["code"]) for status, content in answers if status != 200]
+    assert set(refused) == {(503, "not_ready")}
     assert "Traceback" not in log.read_text()

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hashlib
 
 import httpx
 import pytest
@@ -15,6 +16,12 @@ SENTENCE = "Adversaries may send spearphishing emails with a malicious attachmen
 
 def labels(answer, index: int = 0) -> list[tuple[str, float]]:
     return [(label["label"], label["probability"]) for label in answer.json()["predictions"][index]["labels"]]
+
+
+def described(bundles, name: str) -> dict[str, str]:
+    """What an answer says of the model that gave it."""
+    manifest = (bundles / name / "1" / "bundle.json").read_bytes()
+    return {"name": name, "version": "1", "digest": hashlib.sha256(manifest).hexdigest()}
 
 
 def image_forms(png: bytes) -> dict[str, dict]:
@@ -38,21 +45,21 @@ TEXT_FORMS = {
 
 
 @pytest.mark.parametrize("form", image_forms(b""))
-def test_an_image_gets_the_same_label_set_in_every_form(client, model_names, png, form):
+def test_an_image_gets_the_same_label_set_in_every_form(client, bundles, model_names, png, form):
     expected = client.post("/predict", content=png, headers={"content-type": "image/png"}).json()
     answer = client.post("/predict", **image_forms(png)[form])
     assert answer.status_code == 200
     assert answer.json() == expected
-    assert answer.json()["model"] == {"name": model_names["image"], "version": "1"}
+    assert answer.json()["model"] == described(bundles, model_names["image"])
 
 
 @pytest.mark.parametrize("form", TEXT_FORMS)
-def test_a_text_gets_the_same_label_set_in_every_form(client, model_names, form):
+def test_a_text_gets_the_same_label_set_in_every_form(client, bundles, model_names, form):
     expected = client.post("/predict", json={"text": SENTENCE}).json()
     answer = client.post("/predict", **TEXT_FORMS[form])
     assert answer.status_code == 200
     assert answer.json() == expected
-    assert answer.json()["model"] == {"name": model_names["text"], "version": "1"}
+    assert answer.json()["model"] == described(bundles, model_names["text"])
 
 
 @pytest.mark.parametrize("kind", ["image", "text"])

@@ -60,7 +60,7 @@ def refused(response: httpx.Response, status: int, code: str) -> dict:
 def test_a_recording_gets_the_label_set_of_its_golden_example_in_every_form(audio_client, example, form):
     answer = audio_client.post("/predict", **forms(example.item)[form])
     assert answer.status_code == 200
-    assert answer.json()["model"] == {"name": MODEL, "version": "1"}
+    assert answer.json()["model"].items() >= {"name": MODEL, "version": "1"}.items()
     [prediction] = answer.json()["predictions"]
     assert [label["label"] for label in prediction["labels"]] == [label.label for label in example.labels]
     assert len(example.labels) > 1

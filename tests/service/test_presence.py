@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from service.errors import NotReady
-from service.presence import while_present
+from service.errors import DeadlineExceeded, InvalidRequest
+from service.presence import while_wanted
 
 
 class Work:
@@ -23,18 +23,18 @@ class Work:
             raise
 
 
-def _request(left: asyncio.Event) -> Request:
+def _request(left: asyncio.Event, headers: dict[bytes, bytes] | None = None) -> Request:
     async def receive():
         await left.wait()
         return {"type": "http.disconnect"}
 
-    return Request({"type": "http"}, receive)
+    return Request({"type": "http", "headers": list((headers or {}).items())}, receive)
 
 
 def test_when_the_caller_leaves_the_work_ends():
     async def ask():
         left, work = asyncio.Event(), Work()
-        asked = asyncio.create_task(while_present(_request(left), work.run()))
+        asked = asyncio.create_task(while_wanted(_request(left), work.run()))
         await asyncio.sleep(0.01)
         left.set()
         with pytest.raises(ClientDisconnect):
@@ -45,15 +45,36 @@ def test_when_the_caller_leaves_the_work_ends():
     assert asyncio.run(ask())
 
 
-def test_when_the_server_ends_a_request_the_work_ends_and_the_caller_is_told_why():
+def test_when_the_server_ends_a_request_the_work_ends():
     async def ask():
         work = Work()
-        asked = asyncio.create_task(while_present(_request(asyncio.Event()), work.run()))
+        asked = asyncio.create_task(while_wanted(_request(asyncio.Event()), work.run()))
         await asyncio.sleep(0.01)
         asked.cancel()
-        with pytest.raises(NotReady, match="shutting down"):
+        with pytest.raises(asyncio.CancelledError):
             await asked
         await asyncio.sleep(0)
         return work.cancelled
 
     assert asyncio.run(ask())
+
+
+def test_when_the_callers_time_is_up_the_work_ends_and_he_is_told():
+    async def ask():
+        work = Work()
+        with pytest.raises(DeadlineExceeded, match="not there within 20 ms"):
+            await while_wanted(_request(asyncio.Event(), {b"timeout-ms": b"20"}), work.run())
+        await asyncio.sleep(0)
+        return work.cancelled
+
+    assert asyncio.run(ask())
+
+
+@pytest.mark.parametrize("value", [b"0", b"-5", b"1.5", b"soon", b"", b"99999999999", b"\xb2"])
+def test_a_timeout_that_is_no_number_of_milliseconds_is_refused(value):
+    async def ask():
+        work = Work()
+        with pytest.raises(InvalidRequest, match=r"^timeout-ms must be a number of milliseconds above 0, got "):
+            await while_wanted(_request(asyncio.Event(), {b"timeout-ms": value}), work.run())
+
+    asyncio.run(ask())

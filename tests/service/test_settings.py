@@ -61,4 +61,4 @@ def test_a_body_limit_under_that_of_a_file_is_refused(limit, other):
 def test_a_request_that_could_never_wait_is_refused():
     with pytest.raises(InvalidSettings, match=r"MAX_WAITING must be at least LABELSET_MAX_BATCH_SIZE 32.*got 31"):
         Settings(max_waiting=31)
-    assert Settings(max_waiting=32, max_batch_tokens=100).batch_limits == BatchLimits(rows=32, tokens=100, waiting=32)
+    assert Settings(max_waiting=32, max_batch_tokens=100).batch_limits == BatchLimits(rows=32, tokens=100)

@@ -73,6 +73,7 @@ def test_the_outputs_are_the_rows_of_a_sparse_matrix(triton_client, client, mode
     result = triton_client.infer(model_names["text"], [texts])
     answer = result.get_response()
     assert (answer["model_name"], answer["model_version"]) == (model_names["text"], "1")
+    assert answer["parameters"] == {"digest": client.get(f"/models/{model_names['text']}").json()["digest"]}
     assert [output["name"] for output in answer["outputs"]] == SPARSE
     assert [output["datatype"] for output in answer["outputs"]] == ["INT64", "INT64", "BYTES", "FP32"]
     count = len(result.as_numpy("label"))
@@ -194,6 +195,12 @@ def test_a_version_may_be_named(triton_client, model_names, bytes_input):
     assert result.get_response()["model_version"] == "1"
     with pytest.raises(InferenceServerException, match=r"version of .* must be one of"):
         triton_client.infer(model_names["text"], [text], model_version="9")
+
+
+def test_a_caller_whose_time_is_up_is_told_so(triton_client, model_names, bytes_input):
+    texts = bytes_input("text", [SENTENCES[0].encode() * 25] * 8)
+    with pytest.raises(InferenceServerException, match=r"^\[504\] the answer was not there within 1 ms"):
+        triton_client.infer(model_names["text"], [texts], headers={"timeout-ms": "1"})
 
 
 def test_a_body_that_the_client_made_and_parsed_by_itself_is_answered(v2, infer_path, bytes_input):

@@ -244,4 +244,4 @@ def test_requests_of_a_queue_that_is_full_are_refused_with_a_time_to_wait(serve,
     assert 5 in outcomes
     refusals = [outcome for outcome in outcomes if outcome != 5]
     assert refusals
-    assert all("at most 4 inputs may wait" in refusal for refusal in refusals)
+    assert all("at most 4 inputs are worked on at once" in refusal for refusal in refusals)

@@ -1,0 +1,169 @@
+"""What Prometheus may read: one registry for each application, filled from the records of requests that have ended.
+
+The names and what they mean stand in docs/observability.md.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from model.errors import LabelsetError
+from model.labels import LabelSet
+from service.admission import Admission
+from service.record import RequestRecord
+from service.repository import Repository, ServedModel
+
+# A switch of the whole library: the time of creation of each series would double their number.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+# A model with more has no counter of each label: every label is a series, and a scrape reads them all.
+MAX_COUNTED_LABELS = 1000
+
+_STAGES = ("decode", "queue", "infer")
+_SECONDS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_FILLS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+_SIZES = (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100, 1000)
+
+
+class Metrics:
+    """The metrics of one application."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = Counter(
+            "labelset_requests", "Requests answered.", ("route", "method", "status"), registry=self.registry
+        )
+        self._errors = Counter(
+            "labelset_request_errors", "Requests answered with an error.", ("code",), registry=self.registry
+        )
+        self._families = _ModelFamilies(self.registry)
+        self._models: WeakKeyDictionary[ServedModel, _ModelMetrics] = WeakKeyDictionary()
+
+    def watch(self, served: Callable[[], Repository], waiting: Callable[[], int], admission: Admission) -> None:
+        """Show what is served and how much is worked on, as it is at the time of a scrape."""
+        self.registry.register(_ServiceState(served, waiting, admission))
+
+    def observe(self, record: RequestRecord) -> None:
+        """Count a request that has ended."""
+        self._requests.labels(record.route, record.method, record.status).inc()
+        if record.error_code:
+            self._errors.labels(record.error_code).inc()
+        if record.model:
+            self._of(record.model).observe(record)
+
+    def observe_batch(self, model: ServedModel, rows: int, fill: float) -> None:
+        """Count a batch that a runner has taken; `fill` is the part of the most rows that it may have."""
+        children = self._of(model)
+        children.batch_rows.observe(rows)
+        children.batch_fill.observe(fill)
+
+    def _of(self, model: ServedModel) -> "_ModelMetrics":
+        # Two threads may bind a model at once: both get the same children from the library.
+        if model not in self._models:
+            self._models[model] = self._families.bind(model)
+        return self._models[model]
+
+
+class _ModelFamilies:
+    """The metrics that every model has, not yet those of one model."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, what: str, *more: str) -> Counter:
+            return Counter(f"labelset_{name}", what, ("model", "version", *more), registry=registry)
+
+        def histogram(name: str, what: str, buckets: tuple[float, ...], *more: str) -> Histogram:
+            return Histogram(f"labelset_{name}", what, ("model", "version", *more), registry=registry, buckets=buckets)
+
+        self._request = histogram("request_seconds", "Whole requests.", _SECONDS)
+        self._stage = histogram("stage_seconds", "Stages of requests, one after the other.", _SECONDS, "stage")
+        self._batch_rows = histogram("batch_rows", "Inputs of a batch.", _ROWS)
+        self._batch_fill = histogram("batch_fill_ratio", "Inputs of a batch, of the most it may have.", _FILLS)
+        self._input_errors = counter("input_errors", "Inputs that failed, alone or in a batch.", "code")
+        self._set_size = histogram("label_set_size", "Labels of a label set.", _SIZES)
+        self._empty_sets = counter("empty_label_sets", "Label sets without a label.")
+        self._positives = counter("label_positives", "Label sets that hold the label.", "label")
+
+    def bind(self, model: ServedModel) -> "_ModelMetrics":
+        """The metrics of one model, found by their names once and for all."""
+        own = (model.name, model.version)
+        labels = model.manifest.labels if len(model.manifest.labels) <= MAX_COUNTED_LABELS else ()
+        return _ModelMetrics(
+            request=self._request.labels(*own),
+            stages={stage: self._stage.labels(*own, stage) for stage in _STAGES},
+            batch_rows=self._batch_rows.labels(*own),
+            batch_fill=self._batch_fill.labels(*own),
+            input_errors=lambda code: self._input_errors.labels(*own, code),
+            set_size=self._set_size.labels(*own),
+            empty_sets=self._empty_sets.labels(*own),
+            positives={label: self._positives.labels(*own, label) for label in labels},
+        )
+
+
+@dataclass(frozen=True)
+class _ModelMetrics:
+    """The metrics of one version of a model."""
+
+    request: Histogram
+    stages: dict[str, Histogram]
+    batch_rows: Histogram
+    batch_fill: Histogram
+    input_errors: Callable[[str], Counter]
+    set_size: Histogram
+    empty_sets: Counter
+    positives: dict[str, Counter]
+
+    def observe(self, record: RequestRecord) -> None:
+        self.request.observe(record.whole.seconds)
+        for name, stage in record.stages.items():
+            self.stages[name].observe(stage.seconds)
+        for outcome in record.outcomes:
+            if isinstance(outcome, LabelsetError):
+                self.input_errors(outcome.code).inc()
+                continue
+            # Of a token classifier each word has a label set.
+            for label_set in [outcome] if isinstance(outcome, LabelSet) else outcome.values():
+                self._observe_label_set(label_set)
+
+    def _observe_label_set(self, label_set: LabelSet) -> None:
+        self.set_size.observe(label_set.label_count)
+        if not label_set.labels:
+            self.empty_sets.inc()
+        if self.positives:
+            for label, _ in label_set.labels:
+                self.positives[label].inc()
+
+
+class _ServiceState(Collector):
+    """What is read at the time of a scrape rather than counted."""
+
+    def __init__(self, served: Callable[[], Repository], waiting: Callable[[], int], admission: Admission) -> None:
+        self._served = served
+        self._waiting = waiting
+        self._admission = admission
+
+    def collect(self) -> Iterator[Metric]:
+        """The queue and the models."""
+        yield GaugeMetricFamily("labelset_waiting_inputs", "Inputs that no runner has taken yet.", self._waiting())
+        taken, places = self._admission.taken, self._admission.places
+        yield GaugeMetricFamily("labelset_open_inputs", "Inputs that are decoded, wait or are computed.", taken)
+        yield GaugeMetricFamily("labelset_open_inputs_limit", "How many there may be.", places)
+        models = GaugeMetricFamily(
+            "labelset_model_info",
+            "1 for each version that is served.",
+            labels=("model", "version", "digest", "device", "r_softmax"),
+        )
+        served = self._served()
+        for default in served:
+            for version in served.versions(default.name):
+                model = served.get(default.name, version)
+                session = model.predictor.session
+                models.add_metric((model.name, version, model.digest, session.device, session.r_softmax.kind), 1)
+        yield models

@@ -1,0 +1,169 @@
+"""The process that listens: uvicorn, with the manners that a service behind callers of all kinds needs.
+
+- Head and body of a request each arrive within some seconds, or the connection is closed. Uvicorn waits for ever, so
+  that a few thousand connections that say nothing would hold all the files that a process may open.
+- When the process is told to stop it says so at `/readyz` and in each answer (`Connection: close`), and goes on
+  answering for a moment: what is on its way already is answered, and callers find another server.
+"""
+
+import asyncio
+import errno
+import socket
+import sys
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from model.errors import LabelsetError
+from service.app import create_app
+from service.settings import Settings
+
+# Longer than that of most callers and proxies: who closes an idle connection first meets no request on its way.
+_KEEP_ALIVE_SECONDS = 75
+# After the time of a body is up its request is answered, and the caller has this long to read the answer.
+_SECONDS_TO_READ = 5.0
+
+
+class CannotListen(LabelsetError):
+    """The address is taken, or is none of this machine's."""
+
+    code = "cannot_listen"
+
+
+class ServerProcess:
+    """The service on a socket; the socket is open from the start, so a busy port is known before a model is loaded."""
+
+    def __init__(self, settings: Settings, log_level: str = "info") -> None:
+        self._listener = _listen(settings.host, settings.port)
+        host, port = self._listener.getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        app = create_app(settings)
+        self._app = _StartupErrorKept(app)
+        config = uvicorn.Config(
+            self._app,
+            http=_impatient_protocol(settings.head_seconds, settings.body_seconds, lambda: self._server.is_leaving),
+            # Its lines go the way of all others, and `service/logs.py` writes one for each request.
+            log_config=None,
+            access_log=False,
+            log_level=log_level,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            # Without a limit one caller who never finishes would keep the service from stopping.
+            timeout_graceful_shutdown=settings.drain_seconds,
+        )
+        self._server = _Server(config, app, settings.leave_seconds)
+
+    def run(self) -> None:
+        """Serve until SIGINT, SIGTERM or `stop`; requests that are being answered get their answers.
+
+        Raises:
+            LabelsetError: the service cannot start, because no model can be loaded.
+        """
+        try:
+            self._server.run(sockets=[self._listener])
+        except KeyboardInterrupt:
+            pass  # uvicorn has shut down in order and passes the signal on
+        except SystemExit:  # uvicorn's way of saying that the start failed
+            if self._app.error is None:
+                raise
+            raise self._app.error from None
+        finally:
+            self._listener.close()
+
+    def stop(self) -> None:
+        """End `run`, from another thread."""
+        self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """A server that takes its leave before it closes its door."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, leave_seconds: float) -> None:
+        super().__init__(config)
+        self.is_leaving = False
+        self._fastapi = app
+        self._leave_seconds = leave_seconds
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.is_leaving = True
+        self._fastapi.state.is_leaving = True
+        end = asyncio.get_running_loop().time() + self._leave_seconds
+        while asyncio.get_running_loop().time() < end and not self.force_exit:
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+
+def _impatient_protocol(
+    head_seconds: float, body_seconds: float, is_leaving: Callable[[], bool]
+) -> type[HttpToolsProtocol]:
+    """Uvicorn's HTTP on one connection, with a time for each part of a request, and an end to it when we leave."""
+
+    class ImpatientProtocol(HttpToolsProtocol):
+        _closing: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._close_in(head_seconds)
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            if self._closing is None:  # else it is the first on its connection, which has been waited for already
+                self._close_in(head_seconds)
+
+        def on_headers_complete(self) -> None:
+            # Also of a body that nobody reads, because its request was refused.
+            self._close_in(body_seconds + _SECONDS_TO_READ)
+            super().on_headers_complete()
+            if is_leaving():
+                self.cycle.keep_alive = False
+
+        def on_message_complete(self) -> None:
+            self._close_in(None)
+            super().on_message_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._close_in(None)
+            super().connection_lost(exc)
+
+        def _close_in(self, seconds: float | None) -> None:
+            if self._closing is not None:
+                self._closing.cancel()
+            self._closing = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
+
+    return ImpatientProtocol
+
+
+class _StartupErrorKept:
+    """The application, but for an error of ours at the start: kept for one clear line, where uvicorn prints a trace."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.error: LabelsetError | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_without_trace(message: Message) -> None:
+            ours = isinstance(sys.exception(), LabelsetError)
+            await send({**message, "message": ""} if ours else message)
+
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send_without_trace)
+        except LabelsetError as error:
+            self.error = error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        # Every connection inherits it. An answer goes out as two packets, head and body, and Nagle's algorithm would
+        # hold the second until the caller acknowledges the first: 40 ms on each request of a connection kept alive.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
+    except OSError as error:
+        in_use = error.errno == errno.EADDRINUSE
+        reason = "it is in use; choose another port" if in_use else error.strerror
+        raise CannotListen(f"cannot listen on {host} port {port}: {reason}", host=host, port=port) from None
