@@ -42,6 +42,7 @@ class Predictor:
     ) -> None:
         self.bundle = bundle
         self.session = Session(bundle, device, threads)
+        self.label_positions = {label: position for position, label in enumerate(bundle.manifest.labels)}
         self.preprocess = preprocess.build(bundle.manifest.preprocessing, bundle.read_text(TOKENIZER), limits)
 
     @classmethod

@@ -17,7 +17,7 @@ from service.logs import write_access_line
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.repository import Repository
-from service.routes import health, metrics, models, predict, repository_admin
+from service.routes import health, metrics, models, predict, repository_admin, v2
 from service.routes.page import add_page
 from service.routes.state import Serving
 from service.settings import InvalidSettings, Settings
@@ -79,7 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The last one added is the outermost: it must see what any other answers.
     app.add_middleware(Telemetry, observers=observers)
     add_error_handlers(app)
-    for routes in (predict, models, repository_admin, health, metrics):
+    for routes in (predict, models, v2, repository_admin, health, metrics):
         app.include_router(routes.router)
     add_page(app)
     return app

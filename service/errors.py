@@ -1,6 +1,7 @@
 """What a caller is told when something goes wrong: one table from code to status, one shape of answer.
 
-The shape is `{"error": {"code", "message", "detail"}}`, for our own errors, for the framework's and for the unexpected.
+The shape is `{"error": {"code", "message", "detail"}}`, for our own errors, for the framework's and for the unexpected;
+under `/v2` it is the Open Inference Protocol's, `{"error": message}`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from service.record import current_record
 STATUS: Mapping[str, int] = {
     "invalid_json": 400,
     "invalid_body": 400,
+    "invalid_infer_request": 400,
     "model_ambiguous": 400,
     "admin_off": 403,
     "not_found": 404,
@@ -67,6 +69,12 @@ class InvalidRequest(LabelsetError):
     """A field or parameter that is missing, unknown or of the wrong type."""
 
     code = "invalid_request"
+
+
+class InvalidInferRequest(LabelsetError):
+    """An inference request, JSON and tensors, that breaks a rule of the Open Inference Protocol or of the model."""
+
+    code = "invalid_infer_request"
 
 
 class InvalidBase64(LabelsetError):
@@ -158,9 +166,14 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _answer_unexpected)
 
 
-def _answer(error: LabelsetError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def _answer(request: Request, error: LabelsetError, headers: Mapping[str, str] | None = None) -> JSONResponse:
     current_record().error_code = error.code
-    return JSONResponse({"error": error_body(error)}, STATUS[error.code], headers)
+    return JSONResponse(_shaped(request, error_body(error)), STATUS[error.code], headers)
+
+
+def _shaped(request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    path = request.scope["path"]
+    return {"error": body["message"] if path == "/v2" or path.startswith("/v2/") else body}
 
 
 _HEADERS: Mapping[type[LabelsetError], Mapping[str, str]] = {
@@ -175,12 +188,12 @@ async def _answer_labelset_error(request: Request, error: Exception) -> Response
     assert isinstance(error, LabelsetError)
     if error.code not in STATUS:
         raise error
-    return _answer(error, _HEADERS.get(type(error)))
+    return _answer(request, error, _HEADERS.get(type(error)))
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _answer(invalid_request(error.errors()))
+    return _answer(request, invalid_request(error.errors()))
 
 
 _HTTP_CODES = {
@@ -194,7 +207,7 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     code, message = _HTTP_CODES.get(error.status_code, ("invalid_request", str(error.detail)))
     current_record().error_code = code
     body = {"code": code, "message": message, "detail": {}}
-    return JSONResponse({"error": body}, error.status_code, error.headers)
+    return JSONResponse(_shaped(request, body), error.status_code, error.headers)
 
 
 async def _answer_nobody(request: Request, error: Exception) -> Response:
@@ -206,4 +219,4 @@ async def _answer_unexpected(request: Request, error: Exception) -> Response:
     # The server closes the connection after an exception: a caller must know, or he sends his next request on it.
     # This answer goes past the middleware that gives every other one its headers.
     headers = {"Connection": "close", **current_record().headers()}
-    return _answer(LabelsetError("the service failed to answer; its log says why"), headers)
+    return _answer(request, LabelsetError("the service failed to answer; its log says why"), headers)

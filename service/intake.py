@@ -81,7 +81,7 @@ async def read_inputs(request: Request, options: PredictOptions, max_batch_size:
         inputs = await asyncio.to_thread(_from_json, await request.body(), options)
     elif media_type == "text/plain":
         _check_charset(media_type, header)
-        inputs = Inputs("text", [_decoded_text(await request.body())], options)
+        inputs = Inputs("text", [decoded_text(await request.body())], options)
     elif media_type.startswith(("image/", "audio/")) or media_type == "application/octet-stream":
         content = await request.body()
         inputs = Inputs(_kind_of_files([_is_recording(content, media_type)]), [content], options)
@@ -90,7 +90,7 @@ async def read_inputs(request: Request, options: PredictOptions, max_batch_size:
     if not inputs.items:
         raise EmptyInput("a request must hold at least one input, got none")
     if len(inputs.items) > max_batch_size:
-        raise _batch_too_large(max_batch_size)
+        raise batch_too_large(max_batch_size)
     return inputs
 
 
@@ -105,7 +105,7 @@ async def _from_multipart(request: Request, options: PredictOptions, max_batch_s
                 files.append(await part.read())
                 are_recordings.append(_is_recording(files[-1], part.content_type or "", part.filename or ""))
             elif name == "text":
-                texts.append(_decoded_text(await part.read()) if isinstance(part, UploadFile) else part)
+                texts.append(decoded_text(await part.read()) if isinstance(part, UploadFile) else part)
             elif name == "files":
                 raise InvalidRequest("files must be uploaded as files (curl -F files=@photo.jpg), got a plain value")
             else:
@@ -148,7 +148,7 @@ async def _parsed_form(request: Request, max_batch_size: int) -> FormData:
         form = await parser.parse()
     except MultiPartException as error:
         if error.message.startswith("Too many"):
-            raise _batch_too_large(max_batch_size) from None
+            raise batch_too_large(max_batch_size) from None
         raise InvalidBody(f"the multipart body cannot be read: {error.message}") from None
     if not parser.is_whole:
         await form.close()
@@ -157,7 +157,7 @@ async def _parsed_form(request: Request, max_batch_size: int) -> FormData:
 
 
 def _from_json(body: bytes, options: PredictOptions) -> Inputs:
-    _check_structure(body)
+    check_json_structure(body)
     try:
         content = PredictJson.model_validate_json(body)
     except ValidationError as error:
@@ -174,9 +174,9 @@ def _from_json(body: bytes, options: PredictOptions) -> Inputs:
         return Inputs("words", _sentences(content.words), merged)
     images = content.images if content.image is None else [content.image]
     if images is not None:
-        return Inputs("image", [_decoded_base64(image, "an image") for image in images], merged)
+        return Inputs("image", [decoded_base64(image, "an image") for image in images], merged)
     audios = content.audios if content.audio is None else [content.audio]
-    return Inputs("audio", [_decoded_base64(audio, "a recording") for audio in audios or []], merged)
+    return Inputs("audio", [decoded_base64(audio, "a recording") for audio in audios or []], merged)
 
 
 def _sentences(words: list[str] | list[list[str]]) -> list[Item]:
@@ -185,7 +185,7 @@ def _sentences(words: list[str] | list[list[str]]) -> list[Item]:
     return [tuple(map(str, sentence)) for sentence in sentences]
 
 
-def _check_structure(body: bytes) -> None:
+def check_json_structure(body: bytes) -> None:
     """Refuse JSON of a great many values before a parser makes objects of them: 64 MiB of `1,` become 13 GB."""
     # Without escaped backslashes and then escaped quotes, every quote left begins or ends a string.
     unescaped = body.replace(rb"\\", b"").replace(rb"\"", b"")
@@ -199,14 +199,16 @@ def _check_structure(body: bytes) -> None:
     )
 
 
-def _decoded_text(content: bytes) -> str | preprocess.InvalidText:
+def decoded_text(content: bytes) -> str | preprocess.InvalidText:
+    """A text, or the error that it takes part as."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         return preprocess.InvalidText(f"a text must be UTF-8, it is not at byte {error.start}", position=error.start)
 
 
-def _decoded_base64(content: str, what: str) -> bytes | InvalidBase64:
+def decoded_base64(content: str, what: str) -> bytes | InvalidBase64:
+    """A file in JSON, or the error that it takes part as; `what` is the file, as the error names it."""
     try:
         return base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -229,5 +231,6 @@ def _unsupported(media_type: str) -> UnsupportedMediaType:
     return UnsupportedMediaType(f"{problem}: {_WHAT_TO_SEND}", content_type=media_type[:80])
 
 
-def _batch_too_large(limit: int) -> BatchTooLarge:
+def batch_too_large(limit: int) -> BatchTooLarge:
+    """The error of a request with more inputs than `limit`."""
     return BatchTooLarge(f"a request must hold at most {limit} inputs, got more", limit=limit)

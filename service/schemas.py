@@ -101,6 +101,12 @@ class FailedPrediction(BaseModel):
     error: ErrorBody
 
 
+class ProtocolError(BaseModel):
+    """An error under `/v2`, in the Open Inference Protocol's own shape."""
+
+    error: str
+
+
 class ErrorAnswer(BaseModel):
     """The one shape of every error."""
 

@@ -1,41 +1,15 @@
 """`/v2/repository/...`: load, unload and list models, as in the Open Inference Protocol; off unless it is allowed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from model.errors import LabelsetError
-from service.errors import STATUS, AdminOff, InvalidJson, NotReady, invalid_request
+from service.errors import AdminOff, InvalidJson, NotReady, invalid_request
 from service.routes.state import Serving, ServingState
-
-
-class _ProtocolRoute(APIRoute):
-    """Tells an error as the protocol does: `{"error": message}`."""
-
-    def get_route_handler(self) -> Callable[[Request], Any]:
-        answer = super().get_route_handler()
-
-        async def answer_or_tell(request: Request) -> Response:
-            try:
-                response: Response = await answer(request)
-                return response
-            except LabelsetError as error:
-                if error.code not in STATUS:
-                    raise
-                return JSONResponse({"error": error.message}, STATUS[error.code])
-
-        return answer_or_tell
-
-
-class ProtocolError(BaseModel):
-    """The protocol's one shape of error."""
-
-    error: str
+from service.schemas import ProtocolError
 
 
 class IndexEntry(BaseModel):
@@ -94,7 +68,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"model": ProtocolError, "description": "The models are not loaded yet."},
 }
 
-router = APIRouter(prefix="/v2/repository", tags=["repository"], route_class=_ProtocolRoute, responses=_ERRORS)
+router = APIRouter(prefix="/v2/repository", tags=["repository"], responses=_ERRORS)
 
 
 def _body(schema: dict[str, Any]) -> dict[str, Any]:

@@ -154,5 +154,11 @@ def test_every_documented_error_code_has_its_status_in_the_table(client):
         if status != "200"
         for code in re.findall(r"`(\w+)`", response["description"])
     }
-    elsewhere = {("not_found", 404), ("method_not_allowed", 405), ("admin_off", 403), ("model_refused", 422)}
+    elsewhere = {
+        ("not_found", 404),
+        ("method_not_allowed", 405),
+        ("invalid_infer_request", 400),
+        ("admin_off", 403),
+        ("model_refused", 422),
+    }
     assert documented | elsewhere == set(STATUS.items())

@@ -1,0 +1,134 @@
+"""The Open Inference Protocol v2 over HTTP: health, metadata, `infer`; errors under it are `{"error": message}`."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+
+from model.errors import LabelsetError
+from model.predictor import Answer
+from service.catalogue import ServedModel
+from service.presence import while_wanted
+from service.routes import health
+from service.routes.state import AdmittingState, ServingState
+from service.schemas import ProtocolError
+from service.settings import Settings
+from service.v2.compression import chosen_encoding, compressed, decompressed
+from service.v2.infer import Question, read_question, write_answer
+from service.v2.metadata import model_config, model_metadata, server_metadata
+from service.v2.wire import HEADER_LENGTH
+
+T = TypeVar("T")
+
+# Up to here the event loop does the work itself: handing it to a thread would take longer.
+_LARGE_BYTES = 64 * 1024
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ProtocolError, "description": "The request cannot be answered; the message says why."},
+    "5XX": {"model": ProtocolError, "description": "The service cannot answer."},
+}
+# A path of text cannot be wrong: without this FastAPI would document an error that never is.
+_MODEL_ERRORS: dict[int | str, dict[str, Any]] = {
+    **_ERRORS,
+    422: {"model": ProtocolError, "description": "An input that cannot be read, or a sparsity that cannot be granted."},
+}
+_TENSOR = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["The malware deletes event logs."]}
+_INFER_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "object"}, "example": {"inputs": [_TENSOR]}},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+
+
+@router.get("", summary="Name, version and extensions of the service")
+@router.get("/", include_in_schema=False)  # as clients ask that put every path behind `/v2/`
+async def describe_service() -> dict[str, Any]:
+    """Answers before the models are loaded, too."""
+    return server_metadata(health.installed_version())
+
+
+@router.get("/health/live", summary="Is the process alive?")
+async def live() -> dict[str, bool]:
+    """Answers as long as the process does."""
+    return {"live": True}
+
+
+@router.get("/health/ready", summary="May it get requests?", responses=_ERRORS)
+async def ready(request: Request, serving: ServingState) -> dict[str, bool]:
+    """Answers as `/readyz` does."""
+    await health.ready(request, serving)
+    return {"ready": True}
+
+
+@router.get("/models/{name}", summary="Inputs and outputs of a model", responses=_MODEL_ERRORS)
+@router.get("/models/{name}/versions/{version}", summary="… of a version", responses=_MODEL_ERRORS)
+async def describe_model(serving: ServingState, name: str, version: str | None = None) -> dict[str, Any]:
+    """Metadata of a model."""
+    return model_metadata(serving.catalogue, serving.catalogue.get(name, version))
+
+
+@router.get("/models/{name}/ready", summary="May a model get requests?", responses=_MODEL_ERRORS)
+@router.get("/models/{name}/versions/{version}/ready", summary="… or a version?", responses=_MODEL_ERRORS)
+async def model_ready(serving: ServingState, name: str, version: str | None = None) -> dict[str, Any]:
+    """A model that is served is ready."""
+    return {"name": serving.catalogue.get(name, version).name, "ready": True}
+
+
+@router.get("/models/{name}/config", summary="A model in the shape of Triton's configuration", responses=_MODEL_ERRORS)
+@router.get("/models/{name}/versions/{version}/config", summary="… or a version", responses=_MODEL_ERRORS)
+async def configuration(serving: ServingState, name: str, version: str | None = None) -> dict[str, Any]:
+    """What Triton's clients read of a model's configuration."""
+    return model_config(serving.catalogue.get(name, version), serving.settings.max_batch_size)
+
+
+@router.post(
+    "/models/{name}/infer", summary="Label sets as tensors", responses=_MODEL_ERRORS, openapi_extra=_INFER_BODY
+)
+@router.post(
+    "/models/{name}/versions/{version}/infer",
+    summary="… of a version",
+    responses=_MODEL_ERRORS,
+    openapi_extra=_INFER_BODY,
+)
+async def infer(request: Request, serving: AdmittingState, name: str, version: str | None = None) -> Response:
+    """Answer files or texts in one BYTES tensor; one that cannot be read fails the request, its index in the message.
+
+    The body is JSON, or JSON and tensors as bytes (`Inference-Header-Content-Length` says where they begin), or with
+    that header 0 the one input itself.
+    """
+    model = serving.catalogue.get(name, version)
+    body = await request.body()
+    is_large = len(body) > _LARGE_BYTES or "content-encoding" in request.headers
+    question = await _computed(is_large, _read, request, body, model, serving.settings)
+    answers = await while_wanted(request, serving.pipeline.answer(model, question.items, question.sparsity))
+    return await _computed(question.is_dense, _write, request, model, question, answers)
+
+
+def _read(request: Request, body: bytes, model: ServedModel, settings: Settings) -> Question:
+    content = decompressed(body, request.headers.get("content-encoding", ""), settings.max_body_bytes)
+    return read_question(content, request.headers.get(HEADER_LENGTH), model, settings.max_batch_size)
+
+
+def _write(
+    request: Request, model: ServedModel, question: Question, answers: Sequence[Answer | LabelsetError]
+) -> Response:
+    content, header_length = write_answer(model, question, answers)
+    headers = {} if header_length is None else {HEADER_LENGTH: str(header_length)}
+    encoding = chosen_encoding(request.headers.get("accept-encoding", ""))
+    if encoding is not None:
+        content = compressed(content, encoding)
+        headers["Content-Encoding"] = encoding
+    media_type = "application/json" if header_length is None else "application/octet-stream"
+    return Response(content, headers=headers, media_type=media_type)
+
+
+async def _computed(in_thread: bool, function: Callable[..., T], *arguments: Any) -> T:
+    return await asyncio.to_thread(function, *arguments) if in_thread else function(*arguments)
