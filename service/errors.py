@@ -44,6 +44,7 @@ STATUS: Mapping[str, int] = {
     "not_a_recording": 422,
     "not_an_image": 422,
     "recording_corrupt": 422,
+    "unknown_label": 422,
     "wrong_input_kind": 422,
     "internal_error": 500,
     "invalid_model_output": 500,
@@ -111,6 +112,12 @@ class UnsupportedMediaType(LabelsetError):
     """A body of a type that `/predict` does not read."""
 
     code = "unsupported_media_type"
+
+
+class UnknownLabel(LabelsetError):
+    """A wish about a label that the model does not have."""
+
+    code = "unknown_label"
 
 
 class NotReady(LabelsetError):

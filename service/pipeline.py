@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from model.errors import LabelsetError
 from model.predictor import Answer, LabelSets, named
-from model.session import Sparsity
 from service.admission import Admission
 from service.batcher import Batcher
 from service.catalogue import Kind, ServedModel
 from service.errors import EmptyInput
 from service.intake import Item
 from service.record import Stage, current_record
+from service.wishes import Wish
 
 _NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "text": "a text"}
 
@@ -29,18 +29,16 @@ class Pipeline:
         self._decoding = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
         self._batcher = batcher
 
-    async def answer(
-        self, model: ServedModel, items: Sequence[Item], sparsity: Sparsity
-    ) -> list[Answer | LabelsetError]:
+    async def answer(self, model: ServedModel, items: Sequence[Item], wish: Wish) -> list[Answer | LabelsetError]:
         """Answer inputs; one that cannot be answered fails alone, its error in its place.
 
         Raises:
-            InvalidSparsity: a wish that the model cannot grant.
+            InvalidSparsity, UnknownLabel: a wish that the model cannot grant.
             QueueFull: there is no room for so many.
         """
         record = current_record()
         record.model = model
-        sparsity.validate(model.predictor.session.class_count)
+        wish.check(model)
         loop = asyncio.get_running_loop()
         with self.admission.hold(len(items)):
             started = time.perf_counter()
@@ -50,10 +48,10 @@ class Pipeline:
             )
             record.stages["decode"] = Stage(started, time.perf_counter())
             sound = [array for array in arrays if not isinstance(array, LabelsetError)]
-            answers = iter(await self._batcher.infer(model, sound, sparsity))
+            answers = iter(await self._batcher.infer(model, sound, wish.sparsity))
         outcomes = [array if isinstance(array, LabelsetError) else next(answers) for array in arrays]
         record.outcomes = outcomes
-        return [_named(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
+        return [_named(item, outcome, wish) for item, outcome in zip(items, outcomes, strict=True)]
 
     def close(self) -> None:
         """Wait for what is running and let the threads go."""
@@ -72,7 +70,7 @@ def _to_array(model: ServedModel, item: Item) -> npt.NDArray[Any] | LabelsetErro
         return error
 
 
-def _named(item: Item, outcome: LabelSets | LabelsetError) -> Answer | LabelsetError:
+def _named(item: Item, outcome: LabelSets | LabelsetError, wish: Wish) -> Answer | LabelsetError:
     if isinstance(item, LabelsetError):
         return item
-    return outcome if isinstance(outcome, LabelsetError) else named(item, outcome)
+    return outcome if isinstance(outcome, LabelsetError) else named(item, wish.told(outcome))

@@ -6,11 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.manifest import Preprocessing, Provenance, SparsityPolicy, Task
 from service.catalogue import Kind
+from service.wishes import WishFields
 
 _DIGEST = "sha256 of the bundle's bundle.json, which names those of all other files."
 
 
-class PredictOptions(BaseModel):
+class PredictOptions(WishFields):
     """What a caller may wish for, whatever form the inputs come in."""
 
     model_config = ConfigDict(extra="forbid")
@@ -19,14 +20,6 @@ class PredictOptions(BaseModel):
         None, max_length=256, description="Which model; may be left out where only one takes the input."
     )
     version: str | None = Field(None, max_length=256, description="Which version of it; the newest when left out.")
-    label_count: int | None = Field(
-        None,
-        description="Number of labels wanted, 0 to the number of classes; the model decides when left out. The least "
-        "probable class is never among several: asking for all of them gives all but one.",
-    )
-    sparsity_rate: float | None = Field(
-        None, description="Fraction of zeros wanted among the classes, 0 to 1; excludes label_count."
-    )
 
 
 class PredictJson(PredictOptions):
@@ -55,7 +48,7 @@ class Label(BaseModel):
     """A label that is present in the input."""
 
     label: str
-    probability: float = Field(description="In (0, 1]; those of one input sum to 1.")
+    probability: float = Field(description="In (0, 1]; those of a whole label set sum to 1.")
 
 
 class Prediction(BaseModel):

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query, Request
 from model.errors import LabelsetError
 from model.labels import LabelSet
 from model.predictor import Answer
-from model.session import Sparsity
 from model.words import WordLabels
 from service.errors import error_body
 from service.intake import read_inputs
@@ -49,10 +48,8 @@ async def predict(
     answer is 200 and the error stands at its index, even where every input failed.
     """
     inputs = await read_inputs(request, options, serving.settings.max_batch_size)
-    wish = inputs.options
-    model = serving.catalogue.choose(inputs.kind, wish.model, wish.version)
-    sparsity = Sparsity(wish.label_count, wish.sparsity_rate)
-    answers = await while_wanted(request, serving.pipeline.answer(model, inputs.items, sparsity))
+    model = serving.catalogue.choose(inputs.kind, inputs.options.model, inputs.options.version)
+    answers = await while_wanted(request, serving.pipeline.answer(model, inputs.items, inputs.options.wish()))
     if len(answers) == 1 and isinstance(answers[0], LabelsetError):
         raise answers[0]
     return PredictAnswer(

@@ -108,7 +108,7 @@ async def infer(request: Request, serving: AdmittingState, name: str, version: s
     body = await request.body()
     is_large = len(body) > _LARGE_BYTES or "content-encoding" in request.headers
     question = await _computed(is_large, _read, request, body, model, serving.settings)
-    answers = await while_wanted(request, serving.pipeline.answer(model, question.items, question.sparsity))
+    answers = await while_wanted(request, serving.pipeline.answer(model, question.items, question.wish))
     return await _computed(question.is_dense, _write, request, model, question, answers)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from model.errors import LabelsetError
 from model.predictor import Answer
-from model.session import Sparsity
 from service.catalogue import ServedModel
 from service.intake import Item
 from service.v2.inputs import item_of, items_of
@@ -19,6 +18,7 @@ from service.v2.wire import (
     parse_header_length,
     parse_request,
 )
+from service.wishes import Wish
 
 # A body that is the input itself says nothing else. As Triton does, it is answered with bytes.
 _RAW = InferJson(inputs=[], parameters=RequestParameters(binary_data_output=True))
@@ -39,9 +39,9 @@ class Question:
     wanted: Sequence[RequestedOutput]
 
     @property
-    def sparsity(self) -> Sparsity:
+    def wish(self) -> Wish:
         """What the caller wishes for every input."""
-        return Sparsity(self.header.parameters.label_count, self.header.parameters.sparsity_rate)
+        return self.header.parameters.wish()
 
     @property
     def is_dense(self) -> bool:

@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from service.errors import InvalidInferRequest, InvalidJson, invalid_request
 from service.intake import check_json_structure
 from service.v2.tensor import Tensor
+from service.wishes import WishFields
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -53,11 +54,9 @@ class RequestedOutput(_Part):
     parameters: OutputParameters = OutputParameters()
 
 
-class RequestParameters(_Part, extra="forbid"):
+class RequestParameters(_Part, WishFields, extra="forbid"):
     """What a caller wishes for all inputs."""
 
-    label_count: _Int64 | None = None
-    sparsity_rate: float | None = None
     binary_data_output: bool = False
     # Clients can send them. They change nothing, as with a Triton model that has no priority levels.
     priority: _Int64 | None = None
