@@ -10,12 +10,14 @@ import numpy.typing as npt
 
 from model.errors import LabelsetError
 from model.predictor import Answer, LabelSets, named
+from model.session import Sparsity
 from service.admission import Admission
 from service.batcher import Batcher
 from service.catalogue import Kind, ServedModel
 from service.errors import EmptyInput
 from service.intake import Item
 from service.record import Stage, current_record
+from service.sharing import Sharing
 from service.wishes import Wish
 
 _NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "text": "a text"}
@@ -28,6 +30,7 @@ class Pipeline:
         self.admission = admission
         self._decoding = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
         self._batcher = batcher
+        self._sharing: Sharing[list[LabelSets | LabelsetError]] = Sharing()
 
     async def answer(self, model: ServedModel, items: Sequence[Item], wish: Wish) -> list[Answer | LabelsetError]:
         """Answer inputs; one that cannot be answered fails alone, its error in its place.
@@ -39,24 +42,46 @@ class Pipeline:
         record = current_record()
         record.model = model
         wish.check(model)
-        loop = asyncio.get_running_loop()
         with self.admission.hold(len(items)):
-            started = time.perf_counter()
-            # Before the queue, so that what cannot be decoded never meets the inputs of others.
-            arrays = await asyncio.gather(
-                *(loop.run_in_executor(self._decoding, _to_array, model, item) for item in items)
+            # A picture that many ask for at once, or a request that is sent again because it was slow.
+            question = (model, wish.sparsity, tuple(map(_Same, items)))
+            record.outcomes = outcomes = await self._sharing.get(
+                question, lambda: self._outcomes(model, items, wish.sparsity)
             )
-            record.stages["decode"] = Stage(started, time.perf_counter())
-            sound = [array for array in arrays if not isinstance(array, LabelsetError)]
-            answers = iter(await self._batcher.infer(model, sound, wish.sparsity))
-        outcomes = [array if isinstance(array, LabelsetError) else next(answers) for array in arrays]
-        record.outcomes = outcomes
         return [_named(item, outcome, wish) for item, outcome in zip(items, outcomes, strict=True)]
+
+    async def _outcomes(
+        self, model: ServedModel, items: Sequence[Item], sparsity: Sparsity
+    ) -> list[LabelSets | LabelsetError]:
+        """What becomes of each input, as the model says it."""
+        loop = asyncio.get_running_loop()
+        started = time.perf_counter()
+        # Before the queue, so that what cannot be decoded never meets the inputs of others.
+        arrays = await asyncio.gather(*(loop.run_in_executor(self._decoding, _to_array, model, item) for item in items))
+        current_record().stages["decode"] = Stage(started, time.perf_counter())
+        sound = [array for array in arrays if not isinstance(array, LabelsetError)]
+        answers = iter(await self._batcher.infer(model, sound, sparsity))
+        return [array if isinstance(array, LabelsetError) else next(answers) for array in arrays]
 
     def close(self) -> None:
         """Wait for what is running and let the threads go."""
         self._decoding.shutdown()
         self._batcher.close()
+
+
+class _Same:
+    """An input as a key: equal to another of the same content, whose bytes are looked at only where the ends agree."""
+
+    __slots__ = ("_item",)
+
+    def __init__(self, item: Item) -> None:
+        self._item = item
+
+    def __hash__(self) -> int:
+        return id(self._item) if isinstance(self._item, LabelsetError) else hash((len(self._item), self._item[-256:]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._item == other._item
 
 
 def _to_array(model: ServedModel, item: Item) -> npt.NDArray[Any] | LabelsetError:

@@ -1,6 +1,7 @@
 """More requests than the service can answer: refused at once, and nothing else suffers."""
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -14,17 +15,22 @@ import httpx
 import pytest
 
 SENTENCE = "The group sent phishing mails to the staff of two banks and encrypted their disks."
+NUMBERS = itertools.count()
+
+
+def _texts(count, sentences):
+    """Texts that nobody has sent before: equal ones would be computed once."""
+    return {"texts": [f"{SENTENCE} {next(NUMBERS)}" * sentences for _ in range(count)]}
 
 
 def test_a_burst_is_answered_or_refused_at_once_and_the_next_request_is_served(serve):
     service = serve(max_waiting=8, max_batch_size=8, max_batch_rows=4)
-    body = {"texts": [f"{SENTENCE} {number}" * 4 for number in range(8)]}
 
     async def burst():
         async with httpx.AsyncClient(
             base_url=service.url, timeout=60, limits=httpx.Limits(max_connections=100)
         ) as client:
-            return await asyncio.gather(*(client.post("/predict", json=body) for _ in range(100)))
+            return await asyncio.gather(*(client.post("/predict", json=_texts(8, 4)) for _ in range(100)))
 
     answers = asyncio.run(burst())
     refused = [answer for answer in answers if answer.status_code == 503]
@@ -46,17 +52,16 @@ def test_a_burst_is_answered_or_refused_at_once_and_the_next_request_is_served(s
 
 def test_who_has_left_is_not_computed(serve):
     service = serve(max_waiting=2000, max_batch_rows=1)
-    body = {"texts": [f"{SENTENCE} {number}" * 4 for number in range(32)]}
 
     async def one():
         async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
             started = time.monotonic()
-            assert (await client.post("/predict", json=body)).status_code == 200
+            assert (await client.post("/predict", json=_texts(32, 4))).status_code == 200
             return time.monotonic() - started
 
     async def leave():
         async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
-            asked = [asyncio.create_task(client.post("/predict", json=body)) for _ in range(50)]
+            asked = [asyncio.create_task(client.post("/predict", json=_texts(32, 4))) for _ in range(50)]
             await asyncio.sleep(1)
             assert not all(task.done() for task in asked)
             for task in asked:
@@ -129,11 +134,36 @@ def test_what_has_been_sent_when_the_service_must_stop_is_answered(started):
 
 def test_what_is_not_answered_in_time_when_the_service_must_stop_is_told_so(started):
     process, address, log = started(leave_seconds=3, drain_seconds=1, max_waiting=10_000, max_batch_rows=1)
-    body = {"texts": [f"{SENTENCE} {number}" * 20 for number in range(16)]}
-    connections = [_sent(address, body) for _ in range(100)]
+    connections = [_sent(address, _texts(16, 20)) for _ in range(100)]
     process.send_signal(signal.SIGTERM)
     answers = [_answer(connection) for connection in connections]
     assert process.wait(timeout=30) == -signal.SIGTERM
     refused = [(status, content["error"]["code"]) for status, content in answers if status != 200]
     assert set(refused) == {(503, "not_ready")}
     assert "Traceback" not in log.read_text()
+
+
+def test_the_same_input_of_many_callers_is_computed_once(serve):
+    service = serve(max_batch_rows=1)
+
+    async def ask(bodies):
+        async with httpx.AsyncClient(
+            base_url=service.url, timeout=60, limits=httpx.Limits(max_connections=100)
+        ) as client:
+            answers = await asyncio.gather(*(client.post("/predict", json=body) for body in bodies))
+        return [answer.json()["predictions"][0]["labels"] for answer in answers]
+
+    def batches():
+        metrics = httpx.get(f"{service.url}/metrics").text
+        [number] = re.findall(r'labelset_batch_rows_count\{model="text-demo".*\} (\S+)', metrics)
+        return float(number)
+
+    long = SENTENCE * 200
+    [alone] = asyncio.run(ask([{"text": long}]))
+    before = batches()
+    same = asyncio.run(ask([{"text": long}] * 60))
+    assert same == [alone] * 60
+    assert batches() - before < 40
+    before = batches()
+    asyncio.run(ask([{"text": long, "label_count": count} for count in range(10)]))
+    assert batches() - before == 10
