@@ -16,7 +16,7 @@ from model.bundle import TOKENIZER, Bundle
 from model.errors import LabelsetError
 from model.labels import LabelSet, SparseRow, label_set
 from model.preprocess import Item
-from model.session import LET_THE_MODEL_DECIDE, Device, Session, Sparsity
+from model.session import LET_THE_MODEL_DECIDE, AnySession, Device, Session, Sparsity
 from model.words import WordLabels, label_words, words_read
 
 # The label set of an input; of a token classifier the label sets of its words, by their positions.
@@ -39,9 +39,19 @@ class Predictor:
         device: Device = "auto",
         limits: preprocess.Limits = preprocess.DEFAULT_LIMITS,
         threads: int = 0,
+        session: AnySession | None = None,
     ) -> None:
+        """Make a predictor.
+
+        Args:
+            bundle: A verified bundle.
+            device: Where to compute.
+            limits: On what a caller may send.
+            threads: Threads within one operator; 0 leaves the choice to the runtime.
+            session: The bundle's graph, where it is loaded already; `device` and `threads` are its own then.
+        """
         self.bundle = bundle
-        self.session = Session(bundle, device, threads)
+        self.session = session or Session(bundle, device, threads)
         self.label_positions = {label: position for position, label in enumerate(bundle.manifest.labels)}
         self.preprocess = preprocess.build(bundle.manifest.preprocessing, bundle.read_text(TOKENIZER), limits)
 
@@ -68,15 +78,14 @@ class Predictor:
             return []
         if self.labels_words:
             return self._infer_words(arrays, sparsities or [LET_THE_MODEL_DECIDE] * len(arrays))
-        rows, _ = self.session.run(self.preprocess.collate(arrays), sparsities)
-        return [self._label_set(row) for row in rows]
+        return [self._label_set(row) for row in self.session.run(self.preprocess.collate(arrays), sparsities).rows()]
 
     def _infer_words(
         self, arrays: Sequence[npt.NDArray[Any]], sparsities: Sequence[Sparsity]
     ) -> list[LabelSets | InvalidModelOutput]:
         positions = [words_read(array) for array in arrays]
         wishes = [wish for wish, words in zip(sparsities, positions, strict=True) for _ in words]
-        rows = iter(self.session.run(self.preprocess.collate(arrays), wishes)[0])
+        rows = iter(self.session.run(self.preprocess.collate(arrays), wishes).rows())
         answers: list[LabelSets | InvalidModelOutput] = []
         for words in positions:
             label_sets = {word: self._label_set(next(rows)) for word in words}
@@ -91,7 +100,7 @@ class Predictor:
         Returns:
             `[N, C]`, one row an input; of a token classifier one row for each word that it reads, input by input.
         """
-        dense = self.session.run(self.preprocess.collate(arrays), dense=True)[1]
+        dense = self.session.run(self.preprocess.collate(arrays), dense=True).probabilities_NC
         assert dense is not None
         return dense
 

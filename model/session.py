@@ -5,7 +5,7 @@ Knows nothing of pictures, texts or label names: `model/preprocess` makes the ar
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -68,16 +68,56 @@ class Sparsity:
 LET_THE_MODEL_DECIDE = Sparsity()
 
 
+class Answers(NamedTuple):
+    """What a graph gives for a batch of N rows: CSR, and the dense probabilities where asked for.
+
+    Attributes:
+        label_index_M: int64, positions in the label space.
+        label_probability_M: float32, in (0, 1].
+        row_offset: int64 `[N + 1]`, where each row begins.
+        applied_sparsity_rate_N: float64, the rate that each row was asked for.
+        probabilities_NC: float32, or None.
+    """
+
+    label_index_M: npt.NDArray[np.int64]
+    label_probability_M: npt.NDArray[np.float32]
+    row_offset: npt.NDArray[np.int64]
+    applied_sparsity_rate_N: npt.NDArray[np.float64]
+    probabilities_NC: npt.NDArray[np.float32] | None = None
+
+    def rows(self) -> list[SparseRow]:
+        """The rows, one by one."""
+        bounds = zip(self.row_offset[:-1], self.row_offset[1:], self.applied_sparsity_rate_N, strict=True)
+        return [
+            SparseRow(self.label_index_M[start:end], self.label_probability_M[start:end], float(rate))
+            for start, end, rate in bounds
+        ]
+
+
+class AnySession(Protocol):
+    """A loaded graph, in this process or in another."""
+
+    device: Literal["cpu", "cuda"]
+    r_softmax: native.Implementation
+    class_count: int
+
+    def run(
+        self, inputs: Mapping[str, npt.NDArray[Any]], sparsities: Sequence[Sparsity] = (), *, dense: bool = False
+    ) -> Answers:
+        """Answer one batch; see `Session.run`."""
+
+
 class Session:
     """A loaded graph. `run` may be called from several threads at once."""
 
-    def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 0) -> None:
+    def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 0, graph: str | None = None) -> None:
         """Load the graph of a bundle.
 
         Args:
             bundle: A verified bundle.
             device: `auto` takes CUDA where the runtime offers it, else the CPU.
             threads: Threads within one operator; 0 leaves the choice to the runtime.
+            graph: Where the bundle's graph is read from, where that is not its own folder.
 
         Raises:
             DeviceUnavailable: `cuda` was asked for and the runtime does not offer it.
@@ -90,7 +130,7 @@ class Session:
         native.register(options)
         providers = _providers(device)
         try:
-            self._session = ort.InferenceSession(str(bundle.file(GRAPH)), options, providers=providers)
+            self._session = ort.InferenceSession(graph or str(bundle.file(GRAPH)), options, providers=providers)
         except Exception as error:  # the runtime raises a dozen types of its own, and Fail derives from Exception
             raise GraphMismatch(f"{GRAPH} cannot be loaded by onnxruntime {ort.__version__}: {error}") from error
         self.device: Literal["cpu", "cuda"] = (
@@ -111,7 +151,7 @@ class Session:
 
     def run(
         self, inputs: Mapping[str, npt.NDArray[Any]], sparsities: Sequence[Sparsity] = (), *, dense: bool = False
-    ) -> tuple[list[SparseRow], npt.NDArray[np.float32] | None]:
+    ) -> Answers:
         """Answer one batch.
 
         Args:
@@ -119,21 +159,13 @@ class Session:
             sparsities: One wish a row, or none at all.
             dense: Whether to fetch the dense probabilities too.
 
-        Returns:
-            One sparse row for each input, and the dense `[N, C]` probabilities where asked for.
-
         Raises:
             InvalidSparsity: a wish out of its range.
         """
         row_count = len(inputs[self._row_input])
         feed = {**inputs, **self._sparsity_feed(sparsities or [LET_THE_MODEL_DECIDE] * row_count)}
         names = [*_SPARSE_OUTPUTS, *(["probabilities"] if dense else [])]
-        index, probability, offset, rate, *rest = self._session.run(names, feed)
-        rows = [
-            SparseRow(index[start:end], probability[start:end], float(row_rate))
-            for start, end, row_rate in zip(offset[:-1], offset[1:], rate, strict=True)
-        ]
-        return rows, rest[0] if dense else None
+        return Answers(*self._session.run(names, feed))
 
     def _sparsity_feed(self, sparsities: Sequence[Sparsity]) -> dict[str, npt.NDArray[Any]]:
         for sparsity in sparsities:

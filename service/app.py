@@ -20,6 +20,7 @@ from service.repository import Repository
 from service.routes import health, metrics, models, predict, repository_admin, v2
 from service.routes.page import add_page
 from service.routes.state import Serving
+from service.session_host import SessionHost
 from service.settings import InvalidSettings, Settings
 from service.telemetry import Telemetry
 from service.watching import watching
@@ -46,7 +47,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        repository = await asyncio.to_thread(Repository.open, settings)
+        host = SessionHost(settings.batch_seconds)
+        repository = await asyncio.to_thread(Repository.open, settings, host)
         admission = Admission(settings.max_waiting)
         batcher = Batcher(settings.batch_limits, settings.runners, counted)
         pipeline = Pipeline(admission, settings.decode_threads, batcher)
@@ -58,6 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.serving = None
         pipeline.close()
         repository.close()
+        host.close()
         if tracing:
             await asyncio.to_thread(tracing.close)
 

@@ -24,6 +24,7 @@ from service.catalogue import ServedModel
 from service.errors import NotReady
 from service.metrics import Metrics
 from service.record import Stage, current_record, current_request_id
+from service.session_host import SessionProcessDied
 from service.settings import BatchLimits
 
 logger = logging.getLogger("labelset.service")
@@ -154,14 +155,18 @@ def _choose(queue: Sequence[_Row], limits: BatchLimits, by_length: bool) -> list
     return batch
 
 
-def _answer(model: ServedModel, rows: Sequence[_Row]) -> None:
+def _answer(model: ServedModel, rows: Sequence[_Row], is_second_time: bool = False) -> None:
     """Compute one batch and tell whoever waits for it."""
     answered: list[tuple[_Row, Outcome]]
     try:
         outcomes = model.predictor.infer([row.array for row in rows], [row.sparsity for row in rows])
         # Here and not where they are told: a session that answers too few is one that failed, and nobody may wait on.
         answered = list(zip(rows, outcomes, strict=True))
-    except Exception:
+    except Exception as error:
+        if isinstance(error, SessionProcessDied) and not is_second_time:
+            # Killed from outside, most likely, or by what another batch did to it.
+            _answer(model, rows, is_second_time=True)
+            return
         if len(rows) > 1:  # one of them may be to blame: the others must not suffer for it
             for row in rows:
                 _answer(model, [row])

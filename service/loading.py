@@ -7,24 +7,35 @@ from model import golden, preprocess
 from model.bundle import CARD, TOKENIZER, Bundle
 from model.predictor import Predictor
 from service.catalogue import ServedModel
+from service.session_host import SessionHost
 from service.settings import Settings
 
 logger = logging.getLogger("labelset.service")
 
 
-def load_model(name: str, version: str, bundle: Bundle, settings: Settings) -> ServedModel:
+def load_model(
+    name: str, version: str, bundle: Bundle, settings: Settings, host: SessionHost | None = None
+) -> ServedModel:
     """Make the session of a verified bundle, replay its golden examples and warm it up.
+
+    Args:
+        name: Of the model.
+        version: Of the model.
+        bundle: Verified.
+        settings: Device, threads and limits.
+        host: Where its graph is computed; in this process where there is none.
 
     Raises:
         LabelsetError: the graph cannot be loaded, or the model does not answer as it did on the day of export.
     """
-    predictor = Predictor(bundle, settings.device, threads=settings.runtime_threads)
+    session = host.session(bundle, settings.device, settings.runtime_threads) if host else None
+    predictor = Predictor(bundle, settings.device, threads=settings.runtime_threads, session=session)
     examples = golden.replay(predictor)
     _warm_up(predictor, examples)
     # The golden examples went through with the default limits: those of the settings are for callers.
     limited = preprocess.build(bundle.manifest.preprocessing, bundle.read_text(TOKENIZER), settings.limits)
-    session = predictor.session
-    logger.info("serving %s/%s on %s, r-softmax: %s", name, version, session.device, session.r_softmax)
+    where = predictor.session
+    logger.info("serving %s/%s on %s, r-softmax: %s", name, version, where.device, where.r_softmax)
     return ServedModel(name, version, predictor, limited, examples, bundle.read_text(CARD))
 
 

@@ -19,6 +19,7 @@ from model.repository import BundleFolder, bundle_folders, version_order
 from service.catalogue import Catalogue, ModelNotFound, ServedModel, VersionNotFound
 from service.folders import Look, look, look_around
 from service.loading import load_model
+from service.session_host import SessionHost
 from service.settings import Settings
 
 State = Literal["READY", "UNAVAILABLE", "LOADING", "UNLOADING"]
@@ -71,8 +72,9 @@ class _Note:
 class Repository:
     """Loads and unloads the bundles under `settings.models`; `catalogue` is what is served at this moment."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, host: SessionHost | None = None) -> None:
         self._settings = settings
+        self._host = host
         self.catalogue = Catalogue()
         # Both are replaced and never changed, since `index` reads them from another thread.
         self._notes: dict[_Key, _Note] = {}
@@ -82,13 +84,17 @@ class Repository:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="repository")
 
     @classmethod
-    def open(cls, settings: Settings) -> "Repository":
+    def open(cls, settings: Settings, host: SessionHost | None = None) -> "Repository":
         """Load every bundle under `settings.models`; a broken one is refused and logged, the others are served.
+
+        Args:
+            settings: Where the bundles are, and how they are to be served.
+            host: Where their graphs are computed; in this process where there is none.
 
         Raises:
             NothingToServe: no bundle is left.
         """
-        repository = cls(settings)
+        repository = cls(settings, host)
         folders = bundle_folders(settings.models)
         refused = [f"{folder} ({reason})" for folder in folders if (reason := repository._consider(folder))]
         if not repository.catalogue:
@@ -223,7 +229,7 @@ class Repository:
             served = self.catalogue.find(*folder.key)
             if served and served.digest == bundle.digest:
                 return served
-            return load_model(folder.name, folder.version, bundle, self._settings)
+            return load_model(folder.name, folder.version, bundle, self._settings, self._host)
         finally:
             # Then the checksums were those of other files than the session has read, and any error is only its trace.
             if look(folder.path) != appearance:

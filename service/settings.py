@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     leave_seconds: float = Field(
         default=0.5, ge=0, description="at the end, time in which new requests are answered while /readyz says 503"
     )
+    batch_seconds: float = Field(default=60, gt=0, description="time for a batch, or for loading a model")
     drain_seconds: int = Field(default=10, ge=1, description="after that, time for open requests")
 
     def __init__(self, **values: Any) -> None:

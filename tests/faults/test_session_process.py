@@ -1,0 +1,125 @@
+"""The process in which graphs are computed is killed, stopped and starved; callers notice a pause at most."""
+
+import asyncio
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+SENTENCE = "The group sent phishing mails to the staff of two banks and encrypted their disks."
+NUMBERS = itertools.count()
+
+
+def _children(pid):
+    """Processes of a process, by their command lines."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == pid:
+                found[int(folder.name)] = (folder / "cmdline").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def _session_process(service):
+    [pid] = [pid for pid, command in _children(service.process.pid).items() if "session_process" in command]
+    return pid
+
+
+def _ask(service, **options):
+    answer = httpx.post(f"{service.url}/predict", json={"text": f"{SENTENCE} {next(NUMBERS)}", **options}, timeout=60)
+    return answer.status_code
+
+
+def test_it_is_killed_again_and_again_under_load_and_no_request_is_lost(serve):
+    service = serve(max_batch_rows=4)
+    statuses = []
+
+    async def caller(client, until):
+        while time.monotonic() < until:
+            answer = await client.post("/predict", json={"text": f"{SENTENCE} {next(NUMBERS)}"})
+            statuses.append(answer.status_code)
+
+    async def killer():
+        killed = set()
+        for _ in range(3):
+            await asyncio.sleep(0.5)
+            killed.add(_session_process(service))
+            os.kill(max(killed), signal.SIGKILL)
+            async with asyncio.timeout(30):
+                while not set(_children(service.process.pid)) - killed:
+                    await asyncio.sleep(0.05)
+        return killed
+
+    async def load():
+        async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+            killing = asyncio.create_task(killer())
+            callers = [asyncio.create_task(caller(client, time.monotonic() + 6)) for _ in range(8)]
+            await asyncio.gather(*callers)
+            return await killing
+
+    assert len(asyncio.run(load())) == 3
+    assert len(statuses) > 50
+    assert set(statuses) == {200}
+    assert service.log.read_text().count("died, starting another") == 3
+    assert "Traceback" not in service.log.read_text()
+
+
+def test_one_that_hangs_is_replaced_and_its_batch_computed(serve):
+    service = serve(batch_seconds=3)
+    assert _ask(service) == 200
+    os.kill(_session_process(service), signal.SIGSTOP)
+    started = time.monotonic()
+    assert _ask(service) == 200
+    assert 2.5 < time.monotonic() - started < 30
+    assert "did not answer within 3 seconds: killing it" in service.log.read_text()
+
+
+def test_models_whose_folders_are_gone_are_loaded_into_the_next_one(serve, bundles, tmp_path):
+    models = tmp_path / "models"
+    shutil.copytree(bundles, models)
+    service = serve(models=models)
+    assert _ask(service) == 200
+    shutil.rmtree(models)
+    os.kill(_session_process(service), signal.SIGKILL)
+    assert _ask(service) == 200
+
+
+def test_it_knows_nothing_of_http_and_nothing_of_training():
+    code = "import sys; import service.session_process; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "onnxruntime" in modules
+    assert not {"fastapi", "uvicorn", "torch", "PIL", "tokenizers", "prometheus_client"} & set(modules)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_it_ends_with_the_service_however_that_ends(how, tmp_path):
+    log = tmp_path / "log"
+    with log.open("w") as stream:
+        command = [sys.executable, "-m", "labelset", "serve", "--port", "0"]
+        service = subprocess.Popen(command, stderr=stream, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not re.search("startup complete", log.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        [child] = _children(service.pid)
+        service.send_signal(how)
+        service.wait(timeout=30)
+        while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not Path(f"/proc/{child}").exists()
+        assert "Traceback" not in log.read_text()
+    finally:
+        service.kill()
+        service.wait()
