@@ -87,7 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for routes in (predict, models, v2, repository_admin, health, metrics):
         app.include_router(routes.router)
     add_page(app)
-    if gate.asks_for_keys:
+    if settings.keys_file:
         document_keys(app)
     return app
 

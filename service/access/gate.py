@@ -76,11 +76,6 @@ class Gate:
             if is_readable_by_all(path):
                 logger.warning("every user of this machine can read %s: let it have the mode 600", path)
 
-    @property
-    def asks_for_keys(self) -> bool:
-        """Whether a key is needed; of an empty file there is none that fits."""
-        return self._path is not None
-
     def admit(self, secret: str | None, scope: Scope) -> Caller:
         """The caller who sent a key, for one request.
 

@@ -1,10 +1,13 @@
 """HTTPS with a certificate made for the test."""
 
+import contextlib
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -97,3 +100,21 @@ def test_a_wrong_certificate_is_one_line_before_a_model_is_loaded(files, tmp_pat
 def test_a_certificate_or_a_key_alone_is_refused(name):
     with pytest.raises(InvalidSettings, match="LABELSET_TLS_CERTIFICATE and LABELSET_TLS_KEY must be set together"):
         Settings(**{name: "file.pem"})
+
+
+def test_a_caller_who_says_nothing_after_the_handshake_is_closed(files):
+    settings = {**environment(*files), "LABELSET_HEAD_SECONDS": "0.5"}
+    with subprocess.Popen(SERVE, stderr=subprocess.PIPE, text=True, env=settings) as process:
+        try:
+            assert process.stderr is not None
+            address = urlsplit(process.stderr.readline().split()[-1])
+            trusted = ssl.create_default_context(cafile=files[0])
+            with (
+                socket.create_connection((address.hostname, address.port), timeout=20) as plain,
+                trusted.wrap_socket(plain, server_hostname=address.hostname) as connection,
+            ):
+                assert connection.version() in {"TLSv1.2", "TLSv1.3"}
+                with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
+                    assert connection.recv(1) == b""  # else it times out
+        finally:
+            process.kill()
