@@ -41,7 +41,7 @@ class RequestRecord:
         method: `GET`, `POST` and so on.
         path: As the caller wrote it, without the query.
         route: The path with the names of its parameters, `/models/{name}`; `other` where nothing is served.
-        key: Name of the API key that it came with.
+        key: Name of the API key that it came with, whether or not that was for this.
         trace_context: Headers of a trace that the request is part of (W3C).
         stages: `decode`, `queue` and `infer`, as far as it got, one after the other. Of several inputs `queue` and
             `infer` are those of the one answered last, so that the stages never sum to more than the whole.

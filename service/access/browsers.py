@@ -1,8 +1,7 @@
 """What pages in a browser may do: our own only what they need, those of others nothing, unless they are named."""
 
-import ipaddress
+import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
@@ -25,6 +24,8 @@ _SENT = ("Authorization", "X-API-Key", "X-Request-Id", "traceparent", "tracestat
 _SENT_IN_THE_PROTOCOL = ("Inference-Header-Content-Length", "Content-Encoding")
 _SHOWN = ("X-Request-Id", "Server-Timing", "Retry-After", "Inference-Header-Content-Length")
 
+_NEEDS_NO_NAME_SERVER = re.compile(r"(localhost|[\d.]+|\[[\da-f:.]+\])(:\d+)?", re.ASCII)
+
 
 def allow_origins(app: FastAPI, origins: tuple[str, ...]) -> None:
     """Let pages of these origins ask, and read the answers."""
@@ -46,19 +47,9 @@ def refuse_foreign_page(request: Request, asks_for_keys: bool) -> None:
     origin = request.headers.get("origin")
     if origin is None:  # not from a browser: they all send it with POST
         return
-    address = urlsplit(origin)
-    is_ours = address.netloc == request.headers.get("host")
+    host = request.headers.get("host", "")
+    is_ours = host != "" and origin.partition("://")[2] == host
     # Where no key is asked for, a page could still come from a name that leads to its own server first and here later
     # (DNS rebinding). There is nothing of the kind for an address, or for localhost.
-    if not is_ours or not (asks_for_keys or _needs_no_name_server(address.hostname or "")):
+    if not is_ours or not (asks_for_keys or _NEEDS_NO_NAME_SERVER.fullmatch(host)):
         raise Forbidden("a page in a browser may not do this, unless it comes from this service itself")
-
-
-def _needs_no_name_server(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -11,6 +11,7 @@ from pathlib import Path
 from service.access.keys import InvalidKeys, Key, Scope, is_readable_by_all, read_keys
 from service.access.rate import RateLimit
 from service.errors import Forbidden, RateLimited, Unauthorized
+from service.record import current_record
 
 logger = logging.getLogger("labelset.service")
 
@@ -95,6 +96,7 @@ class Gate:
         holder = self._holder_of(secret)
         if holder is None:
             raise Unauthorized("this API key is not known here")
+        current_record().key = holder.caller.name
         if scope not in holder.scopes:
             raise Forbidden(f"this needs a key with the scope {scope}, got one with {list(holder.scopes)}", scope=scope)
         wait = holder.rate.take() if holder.rate else 0

@@ -46,7 +46,7 @@ class Key(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     scopes: tuple[Scope, ...] = Field(default=("infer",), min_length=1)
     models: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(default=None, min_length=1)
-    requests_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    requests_per_second: float | None = Field(default=None, ge=0.001, allow_inf_nan=False)
 
 
 class _KeyFile(BaseModel):

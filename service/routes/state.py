@@ -12,7 +12,6 @@ from service.access.keys import Scope
 from service.catalogue import Catalogue
 from service.errors import NotReady
 from service.pipeline import Pipeline
-from service.record import current_record
 from service.repository import Repository
 from service.settings import Settings
 
@@ -43,9 +42,7 @@ def having(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
 
     async def admitted(request: Request) -> Caller:
         gate: Gate = request.app.state.gate
-        caller = gate.admit(_secret(request), scope)
-        current_record().key = caller.name
-        return caller
+        return gate.admit(_secret(request), scope)
 
     return admitted
 

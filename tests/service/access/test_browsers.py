@@ -11,7 +11,7 @@ from service.settings import InvalidSettings, Settings
 
 REFUSAL = {"error": "a page in a browser may not do this, unless it comes from this service itself"}
 INDEX = "/v2/repository/index"
-FOREIGN = ["https://evil.example", "http://127.0.0.1:1", "null", "http://127.0.0.1.evil.example"]
+FOREIGN = ["https://evil.example", "http://127.0.0.1:1", "null", "http://127.0.0.1.evil.example", "", "http://["]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,10 @@ def test_a_page_of_the_service_itself_may(guarded, keyless):
         assert httpx.post(url + INDEX, headers={**headers, "origin": url}).status_code == 200
 
 
-@pytest.mark.parametrize(("host", "keyless_status"), [("localhost", 200), ("[::1]", 200), ("models.example", 403)])
+@pytest.mark.parametrize(
+    ("host", "keyless_status"),
+    [("localhost", 200), ("[::1]", 200), ("models.example", 403), ("127.0.0.1.example", 403), ("[", 403)],
+)
 def test_without_keys_a_page_that_came_under_a_name_may_not(guarded, keyless, host, keyless_status):
     # As a browser sends it whose name server answers first with the attacker's address and then with ours.
     for url, headers, status in ((keyless.url, {}, keyless_status), (guarded.url, guarded.bearer("admin"), 200)):

@@ -48,7 +48,10 @@ def test_a_revoked_key_is_gone_and_the_others_stay(file):
     [
         (["new", "app"], "a key's name must be new, got app"),
         (["new", "two words"], "name: String should match pattern '^[A-Za-z0-9._-]{1,64}$', got 'two words'"),
-        (["new", "fast", "--requests-per-second", "0"], "requests_per_second: Input should be greater than 0, got 0.0"),
+        (
+            ["new", "fast", "--requests-per-second", "0"],
+            "requests_per_second: Input should be greater than or equal to 0.001, got 0.0",
+        ),
         (["revoke", "other"], "a key must be one of ['app'], got other"),
     ],
 )

@@ -216,9 +216,11 @@ def test_the_log_names_the_key_and_never_holds_it(guarded):
     ask(guarded, "POST", "/predict?model=text-demo", TEXT, headers=headers)
     httpx.get(f"{guarded.url}/models?key={guarded.keys['infer']}", headers={"x-request-id": "unnamed"})
     ask(guarded, "POST", "/predict", {"content": "{"}, headers={**headers, "content-type": "application/json"})
-    log = log_with(guarded, "invalid_json [named]")
+    ask(guarded, "GET", "/metrics", {}, headers=headers)
+    log = log_with(guarded, "forbidden [named]")
     assert re.search(r"POST /predict 200 [\d.]+ ms text-demo/1 by infer \[named\]", log)
     assert re.search(r"POST /predict 400 [\d.]+ ms by infer invalid_json \[named\]", log)
+    assert re.search(r"GET /metrics 403 [\d.]+ ms by infer forbidden \[named\]", log)
     assert re.search(r"GET /models 401 [\d.]+ ms unauthorized \[unnamed\]", log)
     assert not any(key in log for key in guarded.keys.values())
     assert SENTENCE not in log
