@@ -222,7 +222,9 @@ def test_the_log_names_the_key_and_never_holds_it(guarded):
     assert re.search(r"POST /predict 400 [\d.]+ ms by infer invalid_json \[named\]", log)
     assert re.search(r"GET /metrics 403 [\d.]+ ms by infer forbidden \[named\]", log)
     assert re.search(r"GET /models 401 [\d.]+ ms unauthorized \[unnamed\]", log)
-    assert not any(key in log for key in guarded.keys.values())
+    metrics = ask(guarded, "GET", "/metrics", {}, headers=guarded.bearer("metrics")).text
+    assert "labelset_requests_total" in metrics
+    assert not any(key in log + metrics for key in guarded.keys.values())
     assert SENTENCE not in log
 
 
