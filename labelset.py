@@ -16,6 +16,7 @@ class _Entry(NamedTuple):
 
 _COMMANDS = {
     "serve": _Entry("service.cli", "serve", "Serve a bundle, or a repository of them, over HTTP."),
+    "keys": _Entry("service.access.cli", "keys", "Make and list the API keys of a service."),
     "predict": _Entry("model.cli", "predict", "Print the label sets of pictures and texts."),
     "verify": _Entry("model.cli", "verify", "Check a bundle: files, graph and golden examples."),
     "inspect": _Entry("model.cli", "inspect", "Say what a bundle is and where it comes from."),

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from fastapi_swagger import patch_fastapi
 
+from service.access.browsers import allow_origins
+from service.access.documentation import document_keys
+from service.access.gate import Gate
 from service.admission import Admission
 from service.batcher import Batcher
 from service.body_limit import BodyLimit
@@ -39,10 +41,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     Raises:
         InvalidSettings: the environment has an impossible setting, or one that needs what is not installed.
+        InvalidKeys: the file of API keys cannot be read.
     """
     settings = settings or Settings()
     counted = Metrics()
     tracing = _tracing() if settings.otel else None
+    gate = Gate(settings.keys_file)
     observers = [counted.observe, write_access_line, *([tracing.observe] if tracing else [])]
 
     @asynccontextmanager
@@ -55,7 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         counted.watch(lambda: repository.catalogue, lambda: batcher.waiting, admission)
         app.state.is_leaving = False
         app.state.serving = Serving(settings, repository, pipeline)
-        async with watching(repository, settings.watch_seconds):
+        async with watching([gate.reread, repository.rescan], settings.watch_seconds):
             yield
         app.state.serving = None
         pipeline.close()
@@ -74,17 +78,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    # /docs with Swagger UI from this process: a service often runs where a content network is out of reach.
-    patch_fastapi(app, redirect_from_root_to_docs=False)
     app.state.metrics = counted
+    app.state.gate = gate
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(BodyTime, seconds=settings.body_seconds)
+    if settings.allowed_origins:
+        allow_origins(app, settings.allowed_origins)
     # The last one added is the outermost: it must see what any other answers.
     app.add_middleware(Telemetry, observers=observers)
     add_error_handlers(app)
     for routes in (predict, models, v2, repository_admin, health, metrics):
         app.include_router(routes.router)
     add_page(app)
+    if settings.keys_file:
+        document_keys(app)
     return app
 
 

@@ -9,6 +9,7 @@ from model.errors import LabelsetError
 from model.manifest import Manifest
 from model.predictor import Predictor
 from model.repository import version_order
+from service.access.gate import ANYONE, Caller
 from service.errors import NotReady
 
 Kind = Literal["image", "audio", "text"]
@@ -74,6 +75,7 @@ class Catalogue:
 
     def __init__(self, models: Iterable[ServedModel] = ()) -> None:
         self._models: dict[str, dict[str, ServedModel]] = {}
+        self._caller = ANYONE
         newest_first = sorted(models, key=lambda model: version_order(model.version), reverse=True)
         for model in sorted(newest_first, key=lambda model: model.name):
             self._models.setdefault(model.name, {})[model.version] = model
@@ -95,6 +97,15 @@ class Catalogue:
         """This catalogue less one version, if it has it."""
         return Catalogue(model for model in self._every_version() if (model.name, model.version) != (name, version))
 
+    def seen_by(self, caller: Caller) -> "Catalogue":
+        """This catalogue, as if it had no other models than those that a caller may use."""
+        if caller.models is None:
+            return self
+        seen = Catalogue()
+        seen._models = {name: versions for name, versions in self._models.items() if caller.may_use(name)}
+        seen._caller = caller
+        return seen
+
     def versions(self, name: str) -> list[str]:
         """Versions of a model, the newest first."""
         return list(self._models[name])
@@ -107,9 +118,11 @@ class Catalogue:
         """A version of a model, the newest where none is named.
 
         Raises:
+            Forbidden: the caller whose catalogue this is may not use a model of this name, should there be one.
             ModelNotFound: no model of this name.
             VersionNotFound: the model has no such version.
         """
+        self._caller.require_model(name)
         if name not in self._models:
             raise ModelNotFound(f"model must be one of {list(self._models)}, got {name!r}", models=list(self._models))
         versions = self._models[name]
@@ -125,6 +138,7 @@ class Catalogue:
         """The model for inputs of a kind: the one that is named, or else the only one that takes them.
 
         Raises:
+            Forbidden: the caller whose catalogue this is may not use a model of this name, should there be one.
             ModelNotFound: no model of this name.
             VersionNotFound: the model has no such version.
             ModelAmbiguous: no name, and several models take this kind.

@@ -21,6 +21,7 @@ logger = logging.getLogger("labelset.service")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.  [default: 8000]")
 @click.option("--watch-seconds", type=click.FloatRange(0), help="Look for changed models that often.  [default: never]")
 @click.option("--admin", is_flag=True, default=None, help="Let callers load and unload models: see docs/repository.md.")
+@click.option("--keys-file", type=click.Path(path_type=Path), help="API keys that callers need: see docs/security.md.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.  [default: auto]")
 def serve(folder: Path | None, or_embedded: bool, **options: Any) -> None:
     """Serve DIR over HTTP: a bundle, or a repository that holds bundles as NAME/VERSION/.

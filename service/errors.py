@@ -22,7 +22,9 @@ STATUS: Mapping[str, int] = {
     "invalid_body": 400,
     "invalid_infer_request": 400,
     "model_ambiguous": 400,
+    "unauthorized": 401,
     "admin_off": 403,
+    "forbidden": 403,
     "not_found": 404,
     "model_not_found": 404,
     "version_not_found": 404,
@@ -46,6 +48,7 @@ STATUS: Mapping[str, int] = {
     "recording_corrupt": 422,
     "unknown_label": 422,
     "wrong_input_kind": 422,
+    "rate_limited": 429,
     "internal_error": 500,
     "invalid_model_output": 500,
     "not_ready": 503,
@@ -132,6 +135,24 @@ class AdminOff(LabelsetError):
     code = "admin_off"
 
 
+class Unauthorized(LabelsetError):
+    """No API key where one is needed, or none that is known."""
+
+    code = "unauthorized"
+
+
+class Forbidden(LabelsetError):
+    """What a key does not allow, or a page in a browser may not do."""
+
+    code = "forbidden"
+
+
+class RateLimited(LabelsetError):
+    """A key that was used too fast; the detail says for how long to wait."""
+
+    code = "rate_limited"
+
+
 class QueueFull(LabelsetError):
     """More inputs than the service can answer in good time."""
 
@@ -188,6 +209,7 @@ _HEADERS: Mapping[type[LabelsetError], Mapping[str, str]] = {
     BodyTooLarge: {"Connection": "close"},
     BodyTooSlow: {"Connection": "close"},
     QueueFull: {"Retry-After": "1"},
+    Unauthorized: {"WWW-Authenticate": "Bearer"},
 }
 
 
@@ -195,7 +217,10 @@ async def _answer_labelset_error(request: Request, error: Exception) -> Response
     assert isinstance(error, LabelsetError)
     if error.code not in STATUS:
         raise error
-    return _answer(request, error, _HEADERS.get(type(error)))
+    headers = _HEADERS.get(type(error))
+    if isinstance(error, RateLimited):
+        headers = {"Retry-After": str(error.detail["retry_after_seconds"])}
+    return _answer(request, error, headers)
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:

@@ -66,7 +66,9 @@ def write_access_line(record: RequestRecord) -> None:
         "status": record.status,
         "duration_ms": duration_ms,
         "model": model,
+        "key": record.key,
         "code": record.error_code,
     }
     message = f"{record.method} {record.path} {record.status} {duration_ms} ms"
-    access.info("%s", " ".join(filter(None, (message, model, record.error_code))), extra={"facts": facts})
+    by = f"by {record.key}" if record.key else None
+    access.info("%s", " ".join(filter(None, (message, model, by, record.error_code))), extra={"facts": facts})

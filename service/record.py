@@ -41,6 +41,7 @@ class RequestRecord:
         method: `GET`, `POST` and so on.
         path: As the caller wrote it, without the query.
         route: The path with the names of its parameters, `/models/{name}`; `other` where nothing is served.
+        key: Name of the API key that it came with, whether or not that was for this.
         trace_context: Headers of a trace that the request is part of (W3C).
         stages: `decode`, `queue` and `infer`, as far as it got, one after the other. Of several inputs `queue` and
             `infer` are those of the one answered last, so that the stages never sum to more than the whole.
@@ -54,6 +55,7 @@ class RequestRecord:
     method: str = ""
     path: str = ""
     route: str = "other"
+    key: str | None = None
     trace_context: Mapping[str, str] = field(default_factory=dict)
     stages: dict[str, Stage] = field(default_factory=dict)
     model: ServedModel | None = None
@@ -73,10 +75,10 @@ class RequestRecord:
         self.model, self.outcomes = None, ()
 
     def headers(self) -> dict[str, str]:
-        """What the answer says of the request, whatever it is."""
+        """What every answer says: of its request, and that it is nothing else than its content type says."""
         stages = {**self.stages, "total": Stage(self.started, time.perf_counter())}
         timing = ", ".join(f"{name};dur={stage.seconds * 1000:.2f}" for name, stage in stages.items())
-        return {"X-Request-Id": self.request_id, "Server-Timing": timing}
+        return {"X-Request-Id": self.request_id, "Server-Timing": timing, "X-Content-Type-Options": "nosniff"}
 
 
 _at_hand: ContextVar[RequestRecord | None] = ContextVar("request_at_hand", default=None)

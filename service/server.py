@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from model.errors import LabelsetError
 from service.app import create_app
 from service.settings import Settings
+from service.tls import check_certificate
 
 # Longer than that of most callers and proxies: who closes an idle connection first meets no request on its way.
 _KEEP_ALIVE_SECONDS = 75
@@ -37,9 +38,12 @@ class ServerProcess:
     """The service on a socket; the socket is open from the start, so a busy port is known before a model is loaded."""
 
     def __init__(self, settings: Settings, log_level: str = "info") -> None:
+        if settings.tls_certificate and settings.tls_key:
+            check_certificate(settings.tls_certificate, settings.tls_key)
         self._listener = _listen(settings.host, settings.port)
         host, port = self._listener.getsockname()[:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if settings.tls_certificate else "http"
+        self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         app = create_app(settings)
         self._app = _StartupErrorKept(app)
         config = uvicorn.Config(
@@ -49,6 +53,8 @@ class ServerProcess:
             log_config=None,
             access_log=False,
             log_level=log_level,
+            ssl_certfile=settings.tls_certificate,
+            ssl_keyfile=settings.tls_key,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             # Without a limit one caller who never finishes would keep the service from stopping.
             timeout_graceful_shutdown=settings.drain_seconds,

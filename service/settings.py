@@ -2,11 +2,12 @@
 
 import difflib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.errors import LabelsetError
@@ -47,6 +48,10 @@ class Settings(BaseSettings):
     models: Path = Field(default=EMBEDDED_BUNDLES, description="a bundle, or a repository of NAME/VERSION/bundle.json")
     watch_seconds: float = Field(default=0, ge=0, description="how often changes of models are looked for; 0: never")
     admin: bool = Field(default=False, description="whether callers may load and unload models")
+    keys_file: Path | None = Field(default=None, description="API keys that callers need; without it anyone may ask")
+    tls_certificate: Path | None = Field(default=None, description="PEM; with `tls_key` the service speaks HTTPS")
+    tls_key: Path | None = Field(default=None, description="PEM, not encrypted")
+    cors_origins: str = Field(default="", description="origins whose pages may ask, a blank between them; `*`: all")
     device: Device = "auto"
     runtime_threads: int = Field(default=0, ge=0, description="threads within one operator; 0: the runtime decides")
     decode_threads: int = Field(default=os.cpu_count() or 1, ge=1, description="inputs decoded at the same time")
@@ -85,6 +90,20 @@ class Settings(BaseSettings):
             message = first["msg"].removeprefix("Value error, ")
             raise InvalidSettings(f"{name}: {message}, got {first['input']!r}" if first["loc"] else message) from None
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_what_browsers_send(cls, value: str) -> str:
+        for origin in value.split():
+            if origin != "*" and not re.fullmatch(r"https?://[^/?#@]+", origin):
+                raise ValueError("an origin must be * or like https://example.org:8443, without a path")
+        return value
+
+    @model_validator(mode="after")
+    def _a_certificate_has_its_key(self) -> "Settings":
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError(f"{_PREFIX}TLS_CERTIFICATE and {_PREFIX}TLS_KEY must be set together, got one of them")
+        return self
+
     @model_validator(mode="after")
     def _a_body_holds_a_file(self) -> "Settings":
         # A file in JSON is base64: four bytes for three.
@@ -115,6 +134,11 @@ class Settings(BaseSettings):
             max_audio_bytes=self.max_audio_bytes,
             max_text_chars=self.max_text_chars,
         )
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """Origins other than our own whose pages may ask."""
+        return tuple(self.cors_origins.split())
 
     @property
     def batch_limits(self) -> BatchLimits:

@@ -1,4 +1,4 @@
-"""When the repository is read again: every few seconds where that is wished, and on SIGHUP."""
+"""When what lies on the disk is read again: every few seconds where that is wished, and on SIGHUP."""
 
 import asyncio
 import contextlib
@@ -6,24 +6,24 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-
-from service.repository import Repository
 
 logger = logging.getLogger("labelset.service")
 
+Look = Callable[[], Awaitable[None]]
+
 
 @asynccontextmanager
-async def watching(repository: Repository, watch_seconds: float) -> AsyncIterator[None]:
-    """Let the repository follow its folder meanwhile.
+async def watching(looks: Sequence[Look], watch_seconds: float) -> AsyncIterator[None]:
+    """Let what was read from files follow them meanwhile.
 
     Args:
-        repository: What is read again.
+        looks: What to do each time, one after the other.
         watch_seconds: Pause between two looks; 0 for none.
     """
     asked = asyncio.Event()
-    follower = asyncio.create_task(_follow(repository, asked, watch_seconds))
+    follower = asyncio.create_task(_follow(looks, asked, watch_seconds))
     loop = asyncio.get_running_loop()
     if _hangup_is_ours():
         loop.add_signal_handler(signal.SIGHUP, asked.set)
@@ -37,15 +37,16 @@ async def watching(repository: Repository, watch_seconds: float) -> AsyncIterato
             await follower
 
 
-async def _follow(repository: Repository, asked: asyncio.Event, watch_seconds: float) -> None:
+async def _follow(looks: Sequence[Look], asked: asyncio.Event, watch_seconds: float) -> None:
     while True:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asked.wait(), watch_seconds or None)
         asked.clear()
-        try:
-            await repository.rescan()
-        except Exception:  # nobody waits for this task, and the next look may go better
-            logger.exception("the models could not be read again")
+        for look in looks:
+            try:
+                await look()
+            except Exception:  # nobody waits for this task, and the next time may go better
+                logger.exception("models or keys could not be read again")
 
 
 def _hangup_is_ours() -> bool:

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from model.golden import GoldenInput, GoldenText, GoldenWords
 from service.catalogue import Catalogue, ServedModel
-from service.routes.state import ServingState
+from service.routes.state import InferringState
 from service.schemas import ErrorAnswer, Examples, ModelDetail, ModelList, ModelSummary, SoftmaxImplementation
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -18,14 +18,14 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("", summary="All models")
-async def list_models(serving: ServingState) -> ModelList:
+async def list_models(serving: InferringState) -> ModelList:
     """Every model in its default version, the newest."""
     catalogue = serving.catalogue
     return ModelList(models=[_summary(catalogue, model) for model in catalogue])
 
 
 @router.get("/{name}", summary="One model", responses=_ERRORS)
-async def describe_model(serving: ServingState, name: str, version: str | None = None) -> ModelDetail:
+async def describe_model(serving: InferringState, name: str, version: str | None = None) -> ModelDetail:
     """Labels, metrics, model card, preprocessing and origin of a model."""
     catalogue = serving.catalogue
     model = catalogue.get(name, version)
@@ -42,7 +42,7 @@ async def describe_model(serving: ServingState, name: str, version: str | None =
 
 
 @router.get("/{name}/examples", summary="Inputs to try", responses=_ERRORS)
-async def list_examples(serving: ServingState, name: str, version: str | None = None) -> Examples:
+async def list_examples(serving: InferringState, name: str, version: str | None = None) -> Examples:
     """The model's golden examples, which it answered before it was served."""
     model = serving.catalogue.get(name, version)
     return Examples(kind=model.kind, inputs=[_shown(example.input) for example in model.golden_examples])

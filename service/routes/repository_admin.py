@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from service.access.browsers import refuse_foreign_page
+from service.access.gate import Caller
 from service.errors import AdminOff, InvalidJson, NotReady, invalid_request
-from service.routes.state import Serving, ServingState
+from service.routes.state import Serving, ServingState, having
 from service.schemas import ProtocolError
 
 
@@ -51,10 +54,13 @@ class _UnloadBody(BaseModel):
     parameters: _UnloadParameters = _UnloadParameters()
 
 
-def _administration(serving: ServingState) -> Serving:
+async def _administration(
+    request: Request, caller: Annotated[Caller, Depends(having("admin"))], serving: ServingState
+) -> Serving:
+    refuse_foreign_page(request, serving.settings.keys_file is not None)
     if not serving.settings.admin:
         raise AdminOff("this service takes no changes: start it with LABELSET_ADMIN=true, or labelset serve --admin")
-    return serving
+    return replace(serving, caller=caller)
 
 
 _Administration = Annotated[Serving, Depends(_administration)]
@@ -62,7 +68,7 @@ _Body = TypeVar("_Body", bound=BaseModel)
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ProtocolError, "description": "A body that is not JSON."},
-    403: {"model": ProtocolError, "description": "The service was started without these routes."},
+    403: {"model": ProtocolError, "description": "The service has these routes off, or a page of elsewhere asks."},
     404: {"model": ProtocolError, "description": "No such model or version."},
     422: {"model": ProtocolError, "description": "A broken bundle, or a field that is unknown."},
     503: {"model": ProtocolError, "description": "The models are not loaded yet."},
@@ -95,7 +101,11 @@ async def index(request: Request, serving: _Administration) -> list[IndexEntry]:
     """What is served, what was refused or unloaded and why, and what lies in the repository and is not loaded."""
     wish = await _read(request, _IndexBody)
     entries = await asyncio.to_thread(serving.repository.index)
-    return [IndexEntry.model_validate(entry) for entry in entries if entry.state == "READY" or not wish.ready]
+    return [
+        IndexEntry.model_validate(entry)
+        for entry in entries
+        if serving.caller.may_use(entry.name) and (entry.state == "READY" or not wish.ready)
+    ]
 
 
 @router.post(
@@ -107,6 +117,7 @@ async def load(request: Request, serving: _Administration, name: str) -> Respons
     What is loaded and unchanged stays as it is. The answer comes when all is served; what is broken is refused, and
     what was served before is served still.
     """
+    serving.caller.require_model(name)
     wish = await _read(request, _LoadBody)
     return await _done(serving.repository.load(name, wish.parameters.version))
 
@@ -119,6 +130,7 @@ async def load(request: Request, serving: _Administration, name: str) -> Respons
 )
 async def unload(request: Request, serving: _Administration, name: str) -> Response:
     """Serve a model no more; requests that are using it get their answers."""
+    serving.caller.require_model(name)
     wish = await _read(request, _UnloadBody)
     return await _done(serving.repository.unload(name, wish.parameters.version))
 

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from model.errors import LabelsetError
 from model.predictor import Answer
 from service.catalogue import ServedModel
 from service.presence import while_wanted
 from service.routes import health
-from service.routes.state import AdmittingState, ServingState
+from service.routes.state import AdmittingState, InferringState, ServingState, having
 from service.schemas import ProtocolError
 from service.settings import Settings
 from service.v2.compression import chosen_encoding, compressed, decompressed
@@ -48,8 +48,12 @@ _INFER_BODY: dict[str, Any] = {
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 
-@router.get("", summary="Name, version and extensions of the service")
-@router.get("/", include_in_schema=False)  # as clients ask that put every path behind `/v2/`
+_knows_caller = [Depends(having("infer"))]
+
+
+@router.get("", summary="Name, version and extensions of the service", dependencies=_knows_caller)
+# As clients ask that put every path behind `/v2/`.
+@router.get("/", include_in_schema=False, dependencies=_knows_caller)
 async def describe_service() -> dict[str, Any]:
     """Answers before the models are loaded, too."""
     return server_metadata(health.installed_version())
@@ -70,21 +74,21 @@ async def ready(request: Request, serving: ServingState) -> dict[str, bool]:
 
 @router.get("/models/{name}", summary="Inputs and outputs of a model", responses=_MODEL_ERRORS)
 @router.get("/models/{name}/versions/{version}", summary="… of a version", responses=_MODEL_ERRORS)
-async def describe_model(serving: ServingState, name: str, version: str | None = None) -> dict[str, Any]:
+async def describe_model(serving: InferringState, name: str, version: str | None = None) -> dict[str, Any]:
     """Metadata of a model."""
     return model_metadata(serving.catalogue, serving.catalogue.get(name, version))
 
 
 @router.get("/models/{name}/ready", summary="May a model get requests?", responses=_MODEL_ERRORS)
 @router.get("/models/{name}/versions/{version}/ready", summary="… or a version?", responses=_MODEL_ERRORS)
-async def model_ready(serving: ServingState, name: str, version: str | None = None) -> dict[str, Any]:
+async def model_ready(serving: InferringState, name: str, version: str | None = None) -> dict[str, Any]:
     """A model that is served is ready."""
     return {"name": serving.catalogue.get(name, version).name, "ready": True}
 
 
 @router.get("/models/{name}/config", summary="A model in the shape of Triton's configuration", responses=_MODEL_ERRORS)
 @router.get("/models/{name}/versions/{version}/config", summary="… or a version", responses=_MODEL_ERRORS)
-async def configuration(serving: ServingState, name: str, version: str | None = None) -> dict[str, Any]:
+async def configuration(serving: InferringState, name: str, version: str | None = None) -> dict[str, Any]:
     """What Triton's clients read of a model's configuration."""
     return model_config(serving.catalogue.get(name, version), serving.settings.max_batch_size)
 

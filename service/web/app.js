@@ -27,8 +27,13 @@ const state = {
 };
 let timer = 0;
 let running = null;
+let key = ""; // kept nowhere else, so that it is gone with the page
 
 // --- request ---------------------------------------------------------------------------------------------------------
+
+function ask(url, options = {}) {
+  return fetch(url, key ? { ...options, headers: { ...options.headers, authorization: `Bearer ${key}` } } : options);
+}
 
 function predictUrl() {
   const query = new URLSearchParams({ model: state.model.name });
@@ -50,7 +55,7 @@ const quoted = (word) => `'${word.replaceAll("'", "'\\''")}'`;
 
 function curlCommand() {
   if (!state.model) return "";
-  const url = quoted(predictUrl());
+  const url = quoted(predictUrl()) + (key ? ' \\\n     -H "authorization: Bearer $KEY"' : "");
   if (state.kind === "text") {
     return `curl -H 'content-type: application/json' \\\n     -d ${quoted(textBody())} \\\n     ${url}`;
   }
@@ -82,7 +87,7 @@ async function predict() {
   running = mine;
   const start = performance.now();
   try {
-    const response = await fetch(predictUrl(), { ...requestOptions(), signal: mine.signal });
+    const response = await ask(predictUrl(), { ...requestOptions(), signal: mine.signal });
     const answer = await response.json();
     const milliseconds = performance.now() - start;
     if (running !== mine) return;
@@ -186,7 +191,7 @@ function chooseText(text) {
 // --- examples --------------------------------------------------------------------------------------------------------
 
 async function loadExamples(model) {
-  const response = await fetch(`/models/${encodeURIComponent(model.name)}/examples`);
+  const response = await ask(`/models/${encodeURIComponent(model.name)}/examples`);
   const inputs = response.ok ? (await response.json()).inputs : [];
   if (state.model !== model) return;
   element("examples-box").hidden = inputs.length === 0;
@@ -285,12 +290,31 @@ document.addEventListener("paste", (event) => {
   chooseFile(file);
 });
 
-try {
-  state.models = (await (await fetch("/models")).json()).models;
+async function loadModels() {
+  const response = await ask("/models");
+  const answer = await response.json();
+  element("key-box").hidden = !(key || response.status === 401);
+  if (!response.ok) {
+    showFailure(answer.error);
+    return;
+  }
+  state.models = answer.models;
   const kinds = new Set(state.models.map((model) => model.kind));
   document.querySelector(".tabs").hidden = kinds.size < 2;
   for (const radio of document.querySelectorAll('input[name="kind"]')) radio.parentElement.hidden = !kinds.has(radio.value);
   chooseKind(["image", "audio", "text"].find((kind) => kinds.has(kind)));
-} catch (error) {
-  showFailure({ code: "unreachable", message: String(error.message) });
 }
+
+async function start() {
+  try {
+    await loadModels();
+  } catch (error) {
+    showFailure({ code: "unreachable", message: String(error.message) });
+  }
+}
+
+element("key").addEventListener("change", (event) => {
+  key = event.target.value.trim();
+  start();
+});
+start();

@@ -20,6 +20,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
+from service.access.keys import new_key, write_keys
+
 CHROMIUM = shutil.which("chromium")
 CHROMEDRIVER = shutil.which("chromedriver")
 
@@ -31,6 +33,15 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def url(serve, bundles: Path) -> str:
     return serve(models=bundles).url
+
+
+@pytest.fixture(scope="module")
+def guarded(serve, bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A service that asks for a key, and the key."""
+    key, secret = new_key("visitor")
+    path = tmp_path_factory.mktemp("keys") / "keys.json"
+    write_keys(path, [key])
+    return serve(models=bundles, keys_file=path).url, secret
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +67,7 @@ def page(browser: WebDriver, url: str) -> Iterator[WebDriver]:
     browser.get(url)
     until(browser, lambda: answered(browser))
     yield browser
-    # Chromium counts an answer of 4xx as an error of the page; a script that fails or a policy broken is a real one.
-    messages = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    assert [message for message in messages if "status of 4" not in message] == []
+    assert_no_script_failed(browser)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +77,12 @@ def picture(url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("picture") / "my 'first' picture;1.png"
     path.write_bytes(base64.b64decode(httpx.get(f"{url}/models/{name}/examples").json()["inputs"][-1]))
     return path
+
+
+def assert_no_script_failed(browser: WebDriver) -> None:
+    # Chromium counts an answer of 4xx as an error of the page; a script that fails or a policy broken is a real one.
+    messages = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert [message for message in messages if "status of 4" not in message] == []
 
 
 def until(browser: WebDriver, fact) -> None:
@@ -306,3 +321,37 @@ def test_the_words_of_a_text_stand_with_their_tags(browser, serve, trained_token
     assert [shown()[0][0], shown()[-1][0]] == ["the", "dog"]
     assert "unread" in browser.find_element(By.CSS_SELECTOR, "#words li:last-child").get_attribute("class")
     assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_where_keys_are_asked_for_the_page_asks_the_visitor(browser, guarded):
+    url, secret = guarded
+    browser.get(url)
+    field = browser.find_element(By.ID, "key")
+    until(browser, field.is_displayed)
+    assert "unauthorized" in text_of(browser, "failure")
+    field.send_keys("labelset_wrong", Keys.ENTER)
+    until(browser, lambda: "not known" in text_of(browser, "failure"))
+    field.clear()
+    field.send_keys(secret, Keys.ENTER)
+    until(browser, lambda: answered(browser) and shown_labels(browser))
+    assert secret not in text_of(browser, "curl")
+    assert "$KEY" in text_of(browser, "curl")
+    # With the page the key is gone.
+    browser.refresh()
+    until(browser, lambda: "unauthorized" in text_of(browser, "failure"))
+    assert browser.execute_script("return localStorage.length + sessionStorage.length") == 0
+    assert_no_script_failed(browser)
+
+
+def test_without_keys_the_page_asks_for_none(page):
+    assert not page.find_element(By.ID, "key").is_displayed()
+
+
+def test_the_documentation_page_works_under_its_policy(browser, url):
+    browser.get(f"{url}/docs")
+    until(browser, lambda: browser.find_elements(By.ID, "operations-health-live_livez_get"))
+    browser.find_element(By.ID, "operations-health-live_livez_get").click()
+    until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "button.execute"))
+    browser.find_element(By.CSS_SELECTOR, "button.execute").click()
+    until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, ".live-responses-table"))
+    assert_no_script_failed(browser)

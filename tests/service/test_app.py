@@ -57,7 +57,7 @@ def test_an_error_nobody_foresaw_says_nothing_of_its_cause():
         raise RuntimeError("secret /etc/passwd")
 
     answer = ask(app, "GET", "/boom")
-    assert answer.status_code == 500
+    assert (answer.status_code, answer.headers["x-content-type-options"]) == (500, "nosniff")
     assert answer.json()["error"] == {
         "code": "internal_error",
         "message": "the service failed to answer; its log says why",
@@ -103,6 +103,26 @@ def test_the_page_and_its_files_come_with_a_strict_policy(client, path):
     assert "unsafe" not in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert client.head(path).status_code == 200
+
+
+def test_the_documentation_page_runs_no_script_but_those_of_this_service(client):
+    answer = client.get("/docs")
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; ")
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert "<script>" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/web/app.js", "/swagger/swagger-ui-bundle.js"])
+def test_no_page_of_elsewhere_may_frame_ours_nor_learn_where_a_visitor_came_from(client, path):
+    headers = client.get(path).headers
+    assert (headers["x-frame-options"], headers["referrer-policy"]) == ("DENY", "no-referrer")
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(("path", "status"), [("/livez", 200), ("/models", 200), ("/nothing", 404), ("/docs", 200)])
+def test_every_answer_is_what_its_content_type_says(client, path, status):
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers.get_list("x-content-type-options")) == (status, ["nosniff"])
 
 
 def test_the_page_needs_nothing_from_elsewhere(client):
@@ -160,5 +180,9 @@ def test_every_documented_error_code_has_its_status_in_the_table(client):
         ("invalid_infer_request", 400),
         ("admin_off", 403),
         ("model_refused", 422),
+        # documented where keys are in force: tests/service/access/
+        ("unauthorized", 401),
+        ("forbidden", 403),
+        ("rate_limited", 429),
     }
     assert documented | elsewhere == set(STATUS.items())

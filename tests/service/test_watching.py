@@ -11,6 +11,8 @@ import time
 import httpx
 import pytest
 
+from service.access.keys import new_key, write_keys
+
 SENTENCE = "The group sent phishing mails to the staff of two banks."
 
 
@@ -57,6 +59,21 @@ def test_unless_it_is_told_to_a_service_looks_again_only_on_sighup(serve, root, 
     service.process.send_signal(signal.SIGHUP)
     becomes(lambda: versions(service.url) == [["2", "1"]])
     assert service.process.poll() is None
+
+
+def test_on_sighup_a_revoked_key_opens_nothing_any_more(serve, bundles, tmp_path):
+    (kept, kept_secret), (revoked, revoked_secret) = new_key("kept"), new_key("revoked")
+    write_keys(tmp_path / "keys.json", [kept, revoked])
+    service = serve(models=bundles, keys_file=tmp_path / "keys.json")
+
+    def statuses():
+        keys = (kept_secret, revoked_secret)
+        return [httpx.get(f"{service.url}/models", headers={"x-api-key": key}).status_code for key in keys]
+
+    assert statuses() == [200, 200]
+    write_keys(tmp_path / "keys.json", [kept])
+    service.process.send_signal(signal.SIGHUP)
+    becomes(lambda: statuses() == [200, 401])
 
 
 def test_a_service_in_a_terminal_watches_as_well_and_ends_when_the_terminal_is_closed(root, tmp_path, write_version):
