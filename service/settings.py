@@ -44,6 +44,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    grpc_port: int | None = Field(default=None, ge=0, le=65535, description="needs the extra `grpc`; none: no gRPC")
     models: Path = Field(default=EMBEDDED_BUNDLES, description="a bundle, or a repository of NAME/VERSION/bundle.json")
     watch_seconds: float = Field(default=0, ge=0, description="how often changes of models are looked for; 0: never")
     admin: bool = Field(default=False, description="whether callers may load and unload models")
