@@ -24,7 +24,7 @@ LIMITS = {
 
 def address_of(service) -> str:
     """Where a service listens for gRPC, as its log says."""
-    return re.search(r"gRPC listens on (\S+)", service.log.read_text())[1]
+    return re.search(r'gRPC listens on ([^\s"]+)', service.log.read_text())[1]
 
 
 @pytest.fixture(scope="session")

@@ -197,9 +197,7 @@ def test_the_asynchronous_client_is_answered_too(rpc_service, bytes_input, over_
     async def ask() -> list[triton.InferResult]:
         async with triton_aio.InferenceServerClient(rpc_service[1]) as client:
             assert await client.is_server_ready()
-            return await asyncio.gather(
-                *(client.infer("text-demo", [bytes_input("text", [text])]) for text in TEXTS)
-            )
+            return await asyncio.gather(*(client.infer("text-demo", [bytes_input("text", [text])]) for text in TEXTS))
 
     for result, sentence in zip(asyncio.run(ask()), SENTENCES, strict=True):
         assert_same(result, over_http("text-demo", "text", [sentence]))

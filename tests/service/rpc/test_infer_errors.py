@@ -101,16 +101,17 @@ def test_the_elements_of_an_input_come_in_one_way_and_fill_it(refused, contents,
         ("label_count", "uint64_param", 2**64 - 1, "parameters.label_count: Input should be less than"),
         ("sparsity_rate", "double_param", float("nan"), "sparsity_rate must be in [0, 1], got nan"),
         ("min_probability", "double_param", float("nan"), "parameters.min_probability: "),
-        ("label_count", "string_param", "three", "parameter 'label_count' must be a number, true or false, or JSON in a "
-         "string, got 'three'"),
-        ("only", "string_param", "impact", "parameter 'only' must be a number, true or false, or JSON in a string, got "
-         "'impact'"),
+        ("label_count", "string_param", "three",
+         "parameter 'label_count' must be a number, true or false, or JSON in a string, got 'three'"),
+        ("only", "string_param", "impact",
+         "parameter 'only' must be a number, true or false, or JSON in a string, got 'impact'"),
         ("only", "string_param", "[" * 5000, "parameter 'only' must be a number, true or false, or JSON in a string"),
         ("only", "string_param", '"impact"', "parameters.only: Input should be a valid list"),
         ("only", "string_param", "[5]", "parameters.only.0: Input should be a valid string"),
-        ("only", "string_param", '["impct"]', "only must hold labels of text-demo, got 'impct'; did you mean 'impact'?"),
-        ("only", "string_param", "[" + "1," * 100_000 + "1]", "a JSON body must have at most 65536 bytes outside of its "
-         "strings"),
+        ("only", "string_param", '["impct"]',
+         "only must hold labels of text-demo, got 'impct'; did you mean 'impact'?"),
+        ("only", "string_param", "[" + "1," * 100_000 + "1]",
+         "a JSON body must have at most 65536 bytes outside of its strings"),
     ],
 )  # fmt: skip
 def test_a_parameter_that_cannot_be_followed_is_named(refused, name, field, value, message):
