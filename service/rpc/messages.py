@@ -12,11 +12,15 @@ from service.catalogue import Catalogue, ServedModel
 from service.errors import InvalidInferRequest
 from service.intake import Item, check_json_structure
 from service.rpc import inference_pb2 as pb
+from service.rpc.structure import check_structure
 from service.v2.infer import Question, output_tensors
 from service.v2.inputs import check_count, element_count, item_of
 from service.v2.outputs import wanted_outputs
 from service.v2.tensor import split_elements
 from service.v2.wire import InferHead, invalid_head
+
+# Of a request, besides its elements; a few dozen are used.
+_MAX_PARTS = 10_000
 
 
 def read_question(content: bytes, catalogue: Catalogue, max_batch_size: int) -> tuple[ServedModel, Question]:
@@ -27,6 +31,7 @@ def read_question(content: bytes, catalogue: Catalogue, max_batch_size: int) -> 
         ModelNotFound, VersionNotFound: there is nobody to answer.
         InvalidInferRequest, BodyTooLarge, BatchTooLarge: a request that breaks a rule.
     """
+    check_structure(content, _MAX_PARTS + max_batch_size)
     request = pb.ModelInferRequest.FromString(content)
     model = catalogue.get(request.model_name, request.model_version or None)
     head = _head(request)

@@ -40,6 +40,13 @@ def test_a_message_that_is_none_is_refused(refused, content):
     assert refused(content) == "a message must be that of the protocol, got one that cannot be read"
 
 
+def test_a_message_of_a_great_many_parts_is_refused_before_it_is_parsed(refused):
+    request = text_request()
+    for _ in range(11_000):
+        request.outputs.add(name="label")
+    assert refused(request) == "a message must have at most 10008 parts, got more"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
