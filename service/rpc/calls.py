@@ -87,12 +87,15 @@ class Calls:
         return grpc.stream_stream_rpc_method_handler(answer)
 
     async def end(self, drain_seconds: float) -> None:
-        """Let what is under way be answered, or told that the service stops; new calls must not come any more."""
+        """Let what is under way be answered within some seconds, and tell the rest that the service stops."""
         self._is_ending = True
         for task in self._between_messages:
             task.cancel()
-        if self._at_work:
-            await asyncio.wait(self._at_work, timeout=drain_seconds)
+        clock = asyncio.get_running_loop().time
+        end = clock() + drain_seconds
+        # Again and again: a call may have come when the door was closing.
+        while self._at_work and clock() < end:
+            await asyncio.wait(self._at_work, timeout=end - clock())
         self._is_over = True
         for task in self._at_work:
             task.cancel()
