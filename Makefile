@@ -21,7 +21,7 @@ LIBRARY := $(NATIVE)/liblabelset.so
 LIBRARY_FROM := $(wildcard $(addprefix $(NATIVE)/,*.cpp *.h cuda/* CMakeLists.txt))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run train native fuzz native-arm64 test check bench demo-bundles test-image clean
+.PHONY: help setup setup-dev run train native fuzz native-arm64 test check bench demo-bundles proto test-image clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -64,6 +64,9 @@ bench: setup-dev $(LIBRARY) ## time the op against dense Softmax, a copy and its
 demo-bundles: setup-dev ## make the embedded demo bundles again
 	$(BIN)/labelset train-and-export --recipe image-demo --recipe text-demo --models bundles
 
+proto: setup-dev ## make the code of the gRPC messages from service/rpc/inference.proto again
+	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. service/rpc/inference.proto
+
 test-image: ## build the container image, start it, ask for its health, stop it (needs docker)
 	docker compose config --quiet
 	docker build --tag $(IMAGE) .
@@ -104,5 +107,5 @@ $(LIBRARY): $(LIBRARY_FROM)
 
 .venv/.everything-$(RUNTIME): $(INSTALLED_FROM) | .venv/bin/python
 	@echo 'installing everything into .venv (some minutes the first time)'
-	@$(INSTALL) '.[$(RUNTIME),otel,train,dev]'
+	@$(INSTALL) '.[$(RUNTIME),grpc,otel,train,dev]'
 	@touch .venv/.serving-$(RUNTIME) $@

@@ -28,6 +28,7 @@ from service.telemetry import Telemetry
 from service.watching import watching
 
 if TYPE_CHECKING:
+    from service.rpc.server import RpcServer
     from service.tracing import Tracing
 
 _DESCRIPTION = "Multi-label classification without thresholds: send images or texts, get their label sets."
@@ -47,10 +48,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     counted = Metrics()
     tracing = _tracing() if settings.otel else None
     gate = Gate(settings.keys_file)
+    listen_to_rpc = _rpc_server() if settings.grpc_port is not None else None
     observers = [counted.observe, write_access_line, *([tracing.observe] if tracing else [])]
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Before the models are loaded: a port that is taken is known at once.
+        rpc_server = listen_to_rpc(settings, observers) if listen_to_rpc else None
         host = SessionHost(settings.batch_seconds)
         repository = await asyncio.to_thread(Repository.open, settings, host)
         admission = Admission(settings.max_waiting)
@@ -59,8 +63,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         counted.watch(lambda: repository.catalogue, lambda: batcher.waiting, admission)
         app.state.is_leaving = False
         app.state.serving = Serving(settings, repository, pipeline)
+        app.state.rpc_server = rpc_server
         async with watching([gate.reread, repository.rescan], settings.watch_seconds):
+            if rpc_server:
+                await rpc_server.start(app.state.serving, counted, lambda: app.state.is_leaving)
             yield
+            if rpc_server:
+                await rpc_server.stop()
         app.state.serving = None
         pipeline.close()
         repository.close()
@@ -93,6 +102,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings.keys_file:
         document_keys(app)
     return app
+
+
+def _rpc_server() -> "type[RpcServer]":
+    try:
+        from service.rpc.server import RpcServer
+    except ModuleNotFoundError as error:
+        raise InvalidSettings(f"LABELSET_GRPC_PORT needs the extra grpc (pip install '.[grpc]'): {error}") from None
+    return RpcServer
 
 
 def _tracing() -> "Tracing":

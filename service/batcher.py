@@ -114,7 +114,7 @@ class Batcher:
                     self._changed.wait()
             model, batch = taken
             self._metrics.observe_batch(model, len(batch), len(batch) / self._limits.rows)
-            _answer(model, batch)
+            _answer(model, batch, self._metrics)
 
     def _take(self) -> tuple[ServedModel, list[_Row]] | None:
         """The next batch; None where nothing waits."""
@@ -155,9 +155,10 @@ def _choose(queue: Sequence[_Row], limits: BatchLimits, by_length: bool) -> list
     return batch
 
 
-def _answer(model: ServedModel, rows: Sequence[_Row], is_second_time: bool = False) -> None:
+def _answer(model: ServedModel, rows: Sequence[_Row], metrics: Metrics, is_second_time: bool = False) -> None:
     """Compute one batch and tell whoever waits for it."""
     answered: list[tuple[_Row, Outcome]]
+    started = time.perf_counter()
     try:
         outcomes = model.predictor.infer([row.array for row in rows], [row.sparsity for row in rows])
         # Here and not where they are told: a session that answers too few is one that failed, and nobody may wait on.
@@ -165,15 +166,17 @@ def _answer(model: ServedModel, rows: Sequence[_Row], is_second_time: bool = Fal
     except Exception as error:
         if isinstance(error, SessionProcessDied) and not is_second_time:
             # Killed from outside, most likely, or by what another batch did to it.
-            _answer(model, rows, is_second_time=True)
+            _answer(model, rows, metrics, is_second_time=True)
             return
         if len(rows) > 1:  # one of them may be to blame: the others must not suffer for it
             for row in rows:
-                _answer(model, [row])
+                _answer(model, [row], metrics)
             return
         own_id = {"request_id": rows[0].request_id}
         logger.exception("%s/%s failed to answer", model.name, model.version, extra=own_id)
         answered = [(rows[0], LabelsetError("the service failed to answer; its log says why"))]
+    else:
+        metrics.observe_answered_batch(model, len(rows), time.perf_counter() - started)
     now = time.perf_counter()
     for row in rows:
         row.answered = now

@@ -134,6 +134,18 @@ class Catalogue:
             )
         return versions[version]
 
+    def select(self, name: str | None = None, version: str | None = None) -> list[ServedModel]:
+        """A version of a model, all of its versions where none is named, or those of all models.
+
+        Raises:
+            ModelNotFound: no model of this name.
+            VersionNotFound: the model has no such version.
+        """
+        if name is None:
+            return list(self._every_version())
+        default = self.get(name, version)
+        return [default] if version is not None else list(self._models[name].values())
+
     def choose(self, kind: InputKind, name: str | None, version: str | None) -> ServedModel:
         """The model for inputs of a kind: the one that is named, or else the only one that takes them.
 

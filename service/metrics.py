@@ -3,12 +3,21 @@
 The names and what they mean stand in docs/observability.md.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    Summary,
+    disable_created_metrics,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric, Sample
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from model.errors import LabelsetError
@@ -23,13 +32,40 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 # A model with more has no counter of each label: every label is a series, and a scrape reads them all.
 MAX_COUNTED_LABELS = 1000
 
+_MODEL = ("model", "version")
 _STAGES = ("decode", "queue", "infer")
+_OUTCOMES = ("answered", "failed")
 _SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _FILLS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 _SIZES = (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100, 1000)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """How often something was done, and how long that took together."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What was counted of one version of a model since the service began.
+
+    Attributes:
+        last_request: When the last request that reached it ended, in seconds since 1970; 0 where none has.
+        requests: Requests by how they ended, `answered` or `failed`.
+        stages: Requests by stage, as far as each got.
+        batches: Batches that its session has answered, by their number of inputs.
+    """
+
+    last_request: float
+    requests: Mapping[str, Timed]
+    stages: Mapping[str, Timed]
+    batches: Mapping[int, Timed]
 
 
 class Metrics:
@@ -65,6 +101,14 @@ class Metrics:
         children.batch_rows.observe(rows)
         children.batch_fill.observe(fill)
 
+    def observe_answered_batch(self, model: ServedModel, rows: int, seconds: float) -> None:
+        """Count a batch that a session has answered."""
+        self._of(model).batch_seconds(rows).observe(seconds)
+
+    def statistics(self, model: ServedModel) -> Statistics:
+        """The numbers of one version of a model, from the same counters that Prometheus reads."""
+        return self._families.statistics(model)
+
     def _of(self, model: ServedModel) -> "_ModelMetrics":
         # Two threads may bind a model at once: both get the same children from the library.
         if model not in self._models:
@@ -77,13 +121,19 @@ class _ModelFamilies:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, what: str, *more: str) -> Counter:
-            return Counter(f"labelset_{name}", what, ("model", "version", *more), registry=registry)
+            return Counter(f"labelset_{name}", what, (*_MODEL, *more), registry=registry)
 
         def histogram(name: str, what: str, buckets: tuple[float, ...], *more: str) -> Histogram:
-            return Histogram(f"labelset_{name}", what, ("model", "version", *more), registry=registry, buckets=buckets)
+            return Histogram(f"labelset_{name}", what, (*_MODEL, *more), registry=registry, buckets=buckets)
 
-        self._request = histogram("request_seconds", "Whole requests.", _SECONDS)
+        self._request = histogram("request_seconds", "Whole requests.", _SECONDS, "outcome")
+        self._last_request = Gauge(
+            "labelset_last_request_timestamp_seconds", "When the last request ended.", _MODEL, registry=registry
+        )
         self._stage = histogram("stage_seconds", "Stages of requests, one after the other.", _SECONDS, "stage")
+        self._batch_seconds = Summary(
+            "labelset_batch_seconds", "Batches answered, by their inputs.", (*_MODEL, "rows"), registry=registry
+        )
         self._batch_rows = histogram("batch_rows", "Inputs of a batch.", _ROWS)
         self._batch_fill = histogram("batch_fill_ratio", "Inputs of a batch, of the most it may have.", _FILLS)
         self._input_errors = counter("input_errors", "Inputs that failed, alone or in a batch.", "code")
@@ -96,8 +146,10 @@ class _ModelFamilies:
         own = (model.name, model.version)
         labels = model.manifest.labels if len(model.manifest.labels) <= MAX_COUNTED_LABELS else ()
         return _ModelMetrics(
-            request=self._request.labels(*own),
+            requests={outcome: self._request.labels(*own, outcome) for outcome in _OUTCOMES},
+            last_request=self._last_request.labels(*own),
             stages={stage: self._stage.labels(*own, stage) for stage in _STAGES},
+            batch_seconds=lambda rows: self._batch_seconds.labels(*own, rows),
             batch_rows=self._batch_rows.labels(*own),
             batch_fill=self._batch_fill.labels(*own),
             input_errors=lambda code: self._input_errors.labels(*own, code),
@@ -106,13 +158,26 @@ class _ModelFamilies:
             positives={label: self._positives.labels(*own, label) for label in labels},
         )
 
+    def statistics(self, model: ServedModel) -> Statistics:
+        """What was counted of one model."""
+        own = {"model": model.name, "version": model.version}
+        batches = _timed(self._batch_seconds, own, "rows")
+        return Statistics(
+            last_request=sum(sample.value for sample in _samples(self._last_request, own)),
+            requests=_timed(self._request, own, "outcome"),
+            stages=_timed(self._stage, own, "stage"),
+            batches={rows: batches[str(rows)] for rows in sorted(map(int, batches))},
+        )
+
 
 @dataclass(frozen=True)
 class _ModelMetrics:
     """The metrics of one version of a model."""
 
-    request: Histogram
+    requests: dict[str, Histogram]
+    last_request: Gauge
     stages: dict[str, Histogram]
+    batch_seconds: Callable[[int], Summary]
     batch_rows: Histogram
     batch_fill: Histogram
     input_errors: Callable[[str], Counter]
@@ -121,7 +186,8 @@ class _ModelMetrics:
     positives: dict[str, Counter]
 
     def observe(self, record: RequestRecord) -> None:
-        self.request.observe(record.whole.seconds)
+        self.requests["failed" if record.error_code else "answered"].observe(record.whole.seconds)
+        self.last_request.set_to_current_time()
         for name, stage in record.stages.items():
             self.stages[name].observe(stage.seconds)
         for outcome in record.outcomes:
@@ -139,6 +205,20 @@ class _ModelMetrics:
         if self.positives:
             for label, _ in label_set.labels:
                 self.positives[label].inc()
+
+
+def _samples(family: MetricWrapperBase, own: Mapping[str, str]) -> Iterator[Sample]:
+    """What a family holds of one model."""
+    for metric in family.collect():
+        yield from (sample for sample in metric.samples if own.items() <= sample.labels.items())
+
+
+def _timed(family: Histogram | Summary, own: Mapping[str, str], by: str) -> dict[str, Timed]:
+    """Counts and seconds of one model, by one more label."""
+    found: dict[str, dict[str, float]] = {}
+    for sample in _samples(family, own):
+        found.setdefault(sample.labels[by], {})[sample.name.rpartition("_")[2]] = sample.value
+    return {value: Timed(int(parts["count"]), parts["sum"]) for value, parts in found.items()}
 
 
 class _ServiceState(Collector):

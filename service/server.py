@@ -7,7 +7,6 @@
 """
 
 import asyncio
-import errno
 import socket
 import sys
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from model.errors import LabelsetError
 from service.app import create_app
+from service.listening import listen
 from service.settings import Settings
 from service.tls import check_certificate
 
@@ -28,19 +28,13 @@ _KEEP_ALIVE_SECONDS = 75
 _SECONDS_TO_READ = 5.0
 
 
-class CannotListen(LabelsetError):
-    """The address is taken, or is none of this machine's."""
-
-    code = "cannot_listen"
-
-
 class ServerProcess:
     """The service on a socket; the socket is open from the start, so a busy port is known before a model is loaded."""
 
     def __init__(self, settings: Settings, log_level: str = "info") -> None:
         if settings.tls_certificate and settings.tls_key:
             check_certificate(settings.tls_certificate, settings.tls_key)
-        self._listener = _listen(settings.host, settings.port)
+        self._listener = listen(settings.host, settings.port)
         host, port = self._listener.getsockname()[:2]
         scheme = "https" if settings.tls_certificate else "http"
         self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
@@ -98,7 +92,10 @@ class _Server(uvicorn.Server):
         end = asyncio.get_running_loop().time() + self._leave_seconds
         while asyncio.get_running_loop().time() < end and not self.force_exit:
             await asyncio.sleep(0.02)
-        await super().shutdown(sockets)
+        # Both doors close at once: what is open behind each has the same time to end.
+        rpc_server = self._fastapi.state.rpc_server
+        closing = [super().shutdown(sockets), *([rpc_server.stop()] if rpc_server else [])]
+        await asyncio.gather(*closing)
 
 
 def _impatient_protocol(
@@ -160,16 +157,3 @@ class _StartupErrorKept:
             await self._app(scope, receive, send_without_trace)
         except LabelsetError as error:
             self.error = error
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        # Every connection inherits it. An answer goes out as two packets, head and body, and Nagle's algorithm would
-        # hold the second until the caller acknowledges the first: 40 ms on each request of a connection kept alive.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listener
-    except OSError as error:
-        in_use = error.errno == errno.EADDRINUSE
-        reason = "it is in use; choose another port" if in_use else error.strerror
-        raise CannotListen(f"cannot listen on {host} port {port}: {reason}", host=host, port=port) from None

@@ -45,6 +45,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    grpc_port: int | None = Field(default=None, ge=0, le=65535, description="needs the extra `grpc`; none: no gRPC")
     models: Path = Field(default=EMBEDDED_BUNDLES, description="a bundle, or a repository of NAME/VERSION/bundle.json")
     watch_seconds: float = Field(default=0, ge=0, description="how often changes of models are looked for; 0: never")
     admin: bool = Field(default=False, description="whether callers may load and unload models")
@@ -102,6 +103,16 @@ class Settings(BaseSettings):
     def _a_certificate_has_its_key(self) -> "Settings":
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError(f"{_PREFIX}TLS_CERTIFICATE and {_PREFIX}TLS_KEY must be set together, got one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _no_door_stands_open_beside_a_locked_one(self) -> "Settings":
+        for name in ("keys_file", "tls_certificate"):
+            if self.grpc_port is not None and getattr(self, name) is not None:
+                raise ValueError(
+                    f"{_PREFIX}GRPC_PORT and {_PREFIX}{name.upper()} exclude each other: gRPC asks for no keys and "
+                    "has no TLS yet"
+                )
         return self
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,7 +30,8 @@ class Telemetry:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = _new_record(scope)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        record = new_record(scope["method"], scope["path"], headers)
         # Never reset: the server runs each request in a task of its own, and logs in it after this has returned.
         take_in_hand(record)
 
@@ -49,22 +50,27 @@ class Telemetry:
             raise
         finally:
             record.route = getattr(scope.get("route"), "path", record.route)
-            record.ended = time.perf_counter()
-            for observe in self._observers:
-                observe(record)
-            record.let_go()
+            close_record(record, self._observers)
 
 
-def _new_record(scope: Scope) -> RequestRecord:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+def new_record(method: str, path: str, headers: Mapping[str, str]) -> RequestRecord:
+    """The record of a request that begins; `headers` may hold its id and the trace that it is part of."""
     given_id = headers.get("x-request-id", "")
     record = RequestRecord(
         # A method may be any word: those that are not known are one, so that nobody can make a metric of each.
-        method=scope["method"] if scope["method"] in _METHODS else "other",
+        method=method if method in _METHODS else "other",
         # Quoted again: a line of the log must not be broken by a path with a line break in it.
-        path=quote(scope["path"])[:_MAX_PATH_CHARS],
+        path=quote(path)[:_MAX_PATH_CHARS],
         trace_context={name: headers[name] for name in _TRACE_CONTEXT if name in headers},
     )
     if _REQUEST_ID.fullmatch(given_id):
         record.request_id = given_id
     return record
+
+
+def close_record(record: RequestRecord, observers: Sequence[Observer]) -> None:
+    """Show the record of a request that has ended to the observers."""
+    record.ended = time.perf_counter()
+    for observe in observers:
+        observe(record)
+    record.let_go()

@@ -31,6 +31,7 @@ def test_the_service_answers_without_importing_torch_or_training():
     imported = set(done.stdout.split())
     assert {"service", "model", "onnxruntime"} <= imported
     assert not imported & {"torch", "transformers", "accelerate", "onnx", "onnxscript", "training"}
+    assert "grpc" not in imported  # an extra, and off unless a port is given
 
 
 def test_the_import_contracts_hold():

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from service.errors import NotReady
-from service.routes.state import ServingState
+from service.routes.state import Serving, ServingState
 from service.schemas import ErrorAnswer, Status, Version
 
 
@@ -16,6 +16,18 @@ def installed_version() -> str:
         return version("labelset")
     except PackageNotFoundError:
         return "unknown"
+
+
+def require_ready(serving: Serving, is_leaving: bool) -> None:
+    """Refuse where the loaded service should get no requests.
+
+    Raises:
+        NotReady: no model is served, or the service is about to stop.
+    """
+    if is_leaving:
+        raise NotReady("the service is shutting down")
+    if not serving.catalogue:
+        raise NotReady("no model is served at the moment")
 
 
 router = APIRouter(tags=["health"])
@@ -42,10 +54,7 @@ async def ready(request: Request, serving: ServingState) -> Status:
     Raises:
         NotReady: no model is loaded, or the service is about to stop.
     """
-    if request.app.state.is_leaving:
-        raise NotReady("the service is shutting down")
-    if not serving.catalogue:
-        raise NotReady("no model is served at the moment")
+    require_ready(serving, request.app.state.is_leaving)
     return Status(status="ok")
 
 

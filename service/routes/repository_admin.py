@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.access.browsers import refuse_foreign_page
 from service.access.gate import Caller
-from service.errors import AdminOff, InvalidJson, NotReady, invalid_request
+from service.administration import LoadParameters, UnloadParameters, entries, require_admin
+from service.errors import InvalidJson, NotReady, invalid_request
 from service.routes.state import Serving, ServingState, having
 from service.schemas import ProtocolError
 
@@ -32,34 +33,23 @@ class _IndexBody(BaseModel):
     ready: bool = Field(default=False, description="Only what is served.")
 
 
-class _Parameters(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    version: str | None = Field(default=None, description="Which version; all of them when left out.")
-
-
-class _UnloadParameters(_Parameters):
-    unload_dependents: bool = Field(default=False, description="Of no consequence: no model depends on another.")
-
-
 class _LoadBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    parameters: _Parameters = _Parameters()
+    parameters: LoadParameters = LoadParameters()
 
 
 class _UnloadBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    parameters: _UnloadParameters = _UnloadParameters()
+    parameters: UnloadParameters = UnloadParameters()
 
 
 async def _administration(
     request: Request, caller: Annotated[Caller, Depends(having("admin"))], serving: ServingState
 ) -> Serving:
     refuse_foreign_page(request, serving.settings.keys_file is not None)
-    if not serving.settings.admin:
-        raise AdminOff("this service takes no changes: start it with LABELSET_ADMIN=true, or labelset serve --admin")
+    require_admin(serving.settings)
     return replace(serving, caller=caller)
 
 
@@ -82,7 +72,7 @@ def _body(schema: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
 
 
-def _body_of(parameters: type[_Parameters]) -> dict[str, Any]:
+def _body_of(parameters: type[LoadParameters]) -> dict[str, Any]:
     return _body({"type": "object", "properties": {"parameters": parameters.model_json_schema()}})
 
 
@@ -100,16 +90,12 @@ async def _read(request: Request, model: type[_Body]) -> _Body:
 async def index(request: Request, serving: _Administration) -> list[IndexEntry]:
     """What is served, what was refused or unloaded and why, and what lies in the repository and is not loaded."""
     wish = await _read(request, _IndexBody)
-    entries = await asyncio.to_thread(serving.repository.index)
-    return [
-        IndexEntry.model_validate(entry)
-        for entry in entries
-        if serving.caller.may_use(entry.name) and (entry.state == "READY" or not wish.ready)
-    ]
+    found = await entries(serving.repository, wish.ready)
+    return [IndexEntry.model_validate(entry) for entry in found if serving.caller.may_use(entry.name)]
 
 
 @router.post(
-    "/models/{name}/load", summary="Load a model", response_class=Response, openapi_extra=_body_of(_Parameters)
+    "/models/{name}/load", summary="Load a model", response_class=Response, openapi_extra=_body_of(LoadParameters)
 )
 async def load(request: Request, serving: _Administration, name: str) -> Response:
     """Verify, load and warm up what lies in the repository under this name, then serve it.
@@ -126,7 +112,7 @@ async def load(request: Request, serving: _Administration, name: str) -> Respons
     "/models/{name}/unload",
     summary="Unload a model",
     response_class=Response,
-    openapi_extra=_body_of(_UnloadParameters),
+    openapi_extra=_body_of(UnloadParameters),
 )
 async def unload(request: Request, serving: _Administration, name: str) -> Response:
     """Serve a model no more; requests that are using it get their answers."""

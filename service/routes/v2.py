@@ -1,29 +1,25 @@
 """The Open Inference Protocol v2 over HTTP: health, metadata, `infer`; errors under it are `{"error": message}`."""
 
-import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from model.errors import LabelsetError
 from model.predictor import Answer
 from service.catalogue import ServedModel
+from service.metrics import Metrics
 from service.presence import while_wanted
 from service.routes import health
 from service.routes.state import AdmittingState, InferringState, ServingState, having
 from service.schemas import ProtocolError
 from service.settings import Settings
+from service.threads import LARGE_BYTES, computed
 from service.v2.compression import chosen_encoding, compressed, decompressed
 from service.v2.infer import Question, read_question, write_answer
 from service.v2.metadata import model_config, model_metadata, server_metadata
+from service.v2.statistics import model_statistics
 from service.v2.wire import HEADER_LENGTH
-
-T = TypeVar("T")
-
-# Up to here the event loop does the work itself: handing it to a thread would take longer.
-_LARGE_BYTES = 64 * 1024
-
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ProtocolError, "description": "The request cannot be answered; the message says why."},
@@ -72,6 +68,18 @@ async def ready(request: Request, serving: ServingState) -> dict[str, bool]:
     return {"ready": True}
 
 
+# Before the models by name: without one the statistics are those of all.
+@router.get("/models/stats", summary="What was counted of each model", responses=_MODEL_ERRORS)
+@router.get("/models/{name}/stats", summary="… of a model", responses=_MODEL_ERRORS)
+@router.get("/models/{name}/versions/{version}/stats", summary="… of a version", responses=_MODEL_ERRORS)
+async def statistics(
+    request: Request, serving: InferringState, name: str | None = None, version: str | None = None
+) -> dict[str, Any]:
+    """Requests, batches and their nanoseconds since the service began, in the shape of Triton's statistics."""
+    metrics: Metrics = request.app.state.metrics
+    return model_statistics(serving.catalogue.select(name, version), metrics)
+
+
 @router.get("/models/{name}", summary="Inputs and outputs of a model", responses=_MODEL_ERRORS)
 @router.get("/models/{name}/versions/{version}", summary="… of a version", responses=_MODEL_ERRORS)
 async def describe_model(serving: InferringState, name: str, version: str | None = None) -> dict[str, Any]:
@@ -110,10 +118,10 @@ async def infer(request: Request, serving: AdmittingState, name: str, version: s
     """
     model = serving.catalogue.get(name, version)
     body = await request.body()
-    is_large = len(body) > _LARGE_BYTES or "content-encoding" in request.headers
-    question = await _computed(is_large, _read, request, body, model, serving.settings)
+    is_large = len(body) > LARGE_BYTES or "content-encoding" in request.headers
+    question = await computed(is_large, _read, request, body, model, serving.settings)
     answers = await while_wanted(request, serving.pipeline.answer(model, question.items, question.wish))
-    return await _computed(question.is_dense, _write, request, model, question, answers)
+    return await computed(question.is_dense, _write, request, model, question, answers)
 
 
 def _read(request: Request, body: bytes, model: ServedModel, settings: Settings) -> Question:
@@ -132,7 +140,3 @@ def _write(
         headers["Content-Encoding"] = encoding
     media_type = "application/json" if header_length is None else "application/octet-stream"
     return Response(content, headers=headers, media_type=media_type)
-
-
-async def _computed(in_thread: bool, function: Callable[..., T], *arguments: Any) -> T:
-    return await asyncio.to_thread(function, *arguments) if in_thread else function(*arguments)

@@ -10,8 +10,9 @@ from service.catalogue import ServedModel
 from service.intake import Item
 from service.v2.inputs import item_of, items_of
 from service.v2.outputs import DENSE, build_outputs, wanted_outputs
+from service.v2.tensor import Tensor
 from service.v2.wire import (
-    InferJson,
+    InferHead,
     RequestedOutput,
     RequestParameters,
     encode_answer,
@@ -21,7 +22,7 @@ from service.v2.wire import (
 from service.wishes import Wish
 
 # A body that is the input itself says nothing else. As Triton does, it is answered with bytes.
-_RAW = InferJson(inputs=[], parameters=RequestParameters(binary_data_output=True))
+_RAW = InferHead(parameters=RequestParameters(binary_data_output=True))
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,12 @@ class Question:
     """An inference request, read.
 
     Attributes:
-        header: Its JSON.
+        header: What it says besides its inputs.
         items: The inputs.
         wanted: The outputs to answer with, in order.
     """
 
-    header: InferJson
+    header: InferHead
     items: Sequence[Item]
     wanted: Sequence[RequestedOutput]
 
@@ -70,6 +71,15 @@ def read_question(body: bytes, header_length: str | None, model: ServedModel, ma
     return Question(request.header, items_of(request, model, max_batch_size), wanted)
 
 
+def output_tensors(model: ServedModel, question: Question, outcomes: Sequence[Answer | LabelsetError]) -> list[Tensor]:
+    """The outputs that are wanted.
+
+    Raises:
+        LabelsetError: the first input that could not be answered; the protocol has no place for it beside the others.
+    """
+    return build_outputs(model, _all_answered(outcomes, model), question.wanted)
+
+
 def write_answer(
     model: ServedModel, question: Question, outcomes: Sequence[Answer | LabelsetError]
 ) -> tuple[bytes, int | None]:
@@ -78,7 +88,7 @@ def write_answer(
     Raises:
         LabelsetError: the first input that could not be answered; the protocol has no place for it beside the others.
     """
-    tensors = build_outputs(model, _all_answered(outcomes, model), question.wanted)
+    tensors = output_tensors(model, question, outcomes)
     head: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     head["parameters"] = {"digest": model.digest}
     if question.header.id is not None:

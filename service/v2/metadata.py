@@ -5,7 +5,7 @@ from typing import Any
 from service.catalogue import Catalogue, ServedModel
 from service.v2.outputs import outputs_of
 
-EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration"]
+EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "statistics"]
 
 # As the protocol names platforms: the project, then the format of the model.
 _PLATFORM = "labelset_onnx"

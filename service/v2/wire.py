@@ -63,13 +63,18 @@ class RequestParameters(_Part, WishFields, extra="forbid"):
     timeout: _Int64 | None = None
 
 
-class InferJson(_Part):
-    """The JSON of an inference request."""
+class InferHead(_Part):
+    """What an inference request says besides its inputs."""
 
     id: str | None = None
     parameters: RequestParameters = RequestParameters()
-    inputs: list[RequestedInput]
     outputs: list[RequestedOutput] = []
+
+
+class InferJson(InferHead):
+    """The JSON of an inference request."""
+
+    inputs: list[RequestedInput]
 
 
 @dataclass(frozen=True)
@@ -158,11 +163,13 @@ def _parse_json(content: bytes) -> InferJson:
         findings = error.errors(include_url=False, include_context=False, include_input=False)
         if findings[0]["type"] == "json_invalid":
             raise InvalidJson(findings[0]["msg"]) from None
-        raise InvalidInferRequest(_explained(findings[0])) from None
+        raise invalid_head(findings[0]) from None
 
 
-def _explained(finding: Any) -> str:
+def invalid_head(finding: Any) -> InvalidInferRequest:
+    """The error of what pydantic has found in a request; of a parameter it names those that are known."""
     if finding["type"] == "extra_forbidden":
         known = OutputParameters if finding["loc"][0] == "outputs" else RequestParameters
-        return f"a parameter must be one of {list(known.model_fields)}, got {str(finding['loc'][-1])[:80]!r}"
-    return invalid_request([finding]).message
+        got = str(finding["loc"][-1])[:80]
+        return InvalidInferRequest(f"a parameter must be one of {list(known.model_fields)}, got {got!r}")
+    return InvalidInferRequest(invalid_request([finding]).message)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from model.repository import EMBEDDED_BUNDLES, bundle_folders
-from service.server import _listen
+from service.listening import listen
 
 SERVE = [sys.executable, "-m", "labelset", "serve", "--port", "0"]
 NAMES = {folder.name for folder in bundle_folders(EMBEDDED_BUNDLES)}
@@ -77,7 +77,7 @@ def test_a_folder_without_bundles_is_refused_in_one_line_without_a_trace(tmp_pat
 
 
 def test_a_connection_sends_an_answer_at_once_and_waits_for_no_acknowledgement():
-    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -126,10 +126,29 @@ def test_every_stage_of_every_request_is_timed_and_they_sum_to_no_more_than_the_
     passed = time.monotonic() - started
     stages = ("decode", "queue", "infer")
     assert [since.get("stage_seconds_count", stage=stage, **TEXT) for stage in stages] == [4, 4, 4]
-    assert since.get("request_seconds_count", **TEXT) == 4
+    assert since.get("request_seconds_count", outcome="answered", **TEXT) == 4
     seconds = [since.get("stage_seconds_sum", stage=stage, **TEXT) for stage in stages]
     assert min(seconds) > 0
-    assert sum(seconds) <= since.get("request_seconds_sum", **TEXT) <= passed
+    assert sum(seconds) <= since.get("request_seconds_sum", outcome="answered", **TEXT) <= passed
+
+
+def test_requests_that_fail_are_timed_apart_and_the_last_one_leaves_its_date(client):
+    since, before = Since(client), time.time()
+    assert client.post("/predict", json={"text": ""}).status_code == 422
+    assert client.post("/predict", json={"texts": ["", "a text"]}).status_code == 200
+    assert since.get("request_seconds_count", outcome="failed", **TEXT) == 1
+    assert since.get("request_seconds_count", outcome="answered", **TEXT) == 1
+    assert before <= scrape(client).get("last_request_timestamp_seconds", **TEXT) <= time.time()
+
+
+def test_batches_are_timed_by_their_size(client):
+    since = Since(client)
+    started = time.monotonic()
+    for _ in range(2):
+        client.post("/predict", json={"texts": SENTENCES})
+    passed = time.monotonic() - started
+    assert since.get("batch_seconds_count", rows="3", **TEXT) == 2
+    assert 0 < since.get("batch_seconds_sum", rows="3", **TEXT) <= passed
 
 
 def test_batches_hold_every_sound_input_once_and_their_fill_is_of_the_most_rows(client):

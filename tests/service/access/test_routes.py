@@ -31,6 +31,7 @@ OF_NO_MODEL = [
     ("GET", "/models", {}, "infer", 200),
     ("GET", "/v2", {}, "infer", 200),
     ("GET", "/v2/", {}, "infer", 200),
+    ("GET", "/v2/models/stats", {}, "infer", 200),
     ("GET", "/metrics", {}, "metrics", 200),
     ("POST", "/v2/repository/index", {}, "admin", 200),
 ]
@@ -46,6 +47,7 @@ OF_A_MODEL = [
             ("GET", "", {}),
             ("GET", "/ready", {}),
             ("GET", "/config", {}),
+            ("GET", "/stats", {}),
             ("POST", "/infer", TENSOR),
         )
     ),

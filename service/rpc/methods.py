@@ -1,0 +1,142 @@
+"""What each call of the protocol does, in the words of `service/v2/`."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
+from pydantic import BaseModel, ValidationError
+
+from model.errors import LabelsetError
+from service.administration import LoadParameters, UnloadParameters, entries, require_admin
+from service.catalogue import ModelNotFound, VersionNotFound
+from service.errors import NotReady, invalid_request
+from service.metrics import Metrics
+from service.routes.health import installed_version, require_ready
+from service.routes.state import Serving
+from service.rpc import inference_pb2 as pb
+from service.rpc.calls import Calls, Outcome
+from service.rpc.messages import chosen, read_question, write_answer
+from service.threads import LARGE_BYTES, computed
+from service.v2.metadata import model_config, model_metadata, server_metadata
+from service.v2.statistics import model_statistics
+
+T = TypeVar("T", bound=BaseModel)
+
+SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+
+
+class Methods:
+    """The calls; each takes the bytes of its message."""
+
+    def __init__(self, serving: Serving, metrics: Metrics, is_leaving: Callable[[], bool]) -> None:
+        self._serving = serving
+        self._metrics = metrics
+        self._is_leaving = is_leaving
+
+    def handler(self, calls: Calls) -> grpc.GenericRpcHandler:
+        """The service, as the library wants it."""
+        simple = {
+            "ServerLive": self._server_live,
+            "ServerReady": self._server_ready,
+            "ModelReady": self._model_ready,
+            "ServerMetadata": self._server_metadata,
+            "ModelMetadata": self._model_metadata,
+            "ModelConfig": self._model_config,
+            "ModelStatistics": self._model_statistics,
+            "RepositoryIndex": self._repository_index,
+            "RepositoryModelLoad": self._repository_model_load,
+            "RepositoryModelUnload": self._repository_model_unload,
+        }
+        admit = self._serving.pipeline.admission.require_a_place
+        handlers = {name: calls.unary(_path(name), work) for name, work in simple.items()}
+        handlers["ModelInfer"] = calls.unary(_path("ModelInfer"), self._model_infer, admit)
+        handlers["ModelStreamInfer"] = calls.stream(_path("ModelStreamInfer"), self._model_infer, _in_stream)
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+    async def _server_live(self, content: bytes) -> Message:
+        return pb.ServerLiveResponse(live=True)
+
+    async def _server_ready(self, content: bytes) -> Message:
+        try:
+            require_ready(self._serving, self._is_leaving())
+        except NotReady:
+            return pb.ServerReadyResponse(ready=False)
+        return pb.ServerReadyResponse(ready=True)
+
+    async def _model_ready(self, content: bytes) -> Message:
+        request = pb.ModelReadyRequest.FromString(content)
+        try:
+            self._serving.catalogue.get(request.name, request.version or None)
+        except (ModelNotFound, VersionNotFound):
+            return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=True)
+
+    async def _server_metadata(self, content: bytes) -> Message:
+        return ParseDict(server_metadata(installed_version()), pb.ServerMetadataResponse())
+
+    async def _model_metadata(self, content: bytes) -> Message:
+        request, catalogue = pb.ModelMetadataRequest.FromString(content), self._serving.catalogue
+        model = catalogue.get(request.name, request.version or None)
+        return ParseDict(model_metadata(catalogue, model), pb.ModelMetadataResponse())
+
+    async def _model_config(self, content: bytes) -> Message:
+        request = pb.ModelConfigRequest.FromString(content)
+        model = self._serving.catalogue.get(request.name, request.version or None)
+        config = model_config(model, self._serving.settings.max_batch_size)
+        return ParseDict({"config": config}, pb.ModelConfigResponse())
+
+    async def _model_statistics(self, content: bytes) -> Message:
+        request = pb.ModelStatisticsRequest.FromString(content)
+        models = self._serving.catalogue.select(request.name or None, request.version or None)
+        return ParseDict(model_statistics(models, self._metrics), pb.ModelStatisticsResponse())
+
+    async def _model_infer(self, content: bytes) -> Message:
+        serving = self._serving
+        model, question = await computed(
+            len(content) > LARGE_BYTES, read_question, content, serving.catalogue, serving.settings.max_batch_size
+        )
+        answers = await serving.pipeline.answer(model, question.items, question.wish)
+        return await computed(question.is_dense, write_answer, model, question, answers)
+
+    async def _repository_index(self, content: bytes) -> Message:
+        require_admin(self._serving.settings)
+        request = pb.RepositoryIndexRequest.FromString(content)
+        found = await entries(self._serving.repository, request.ready)
+        return pb.RepositoryIndexResponse(
+            models=[pb.RepositoryIndexResponse.ModelIndex(**asdict(entry)) for entry in found]
+        )
+
+    async def _repository_model_load(self, content: bytes) -> Message:
+        require_admin(self._serving.settings)
+        request = pb.RepositoryModelLoadRequest.FromString(content)
+        wish = _read(LoadParameters, request.parameters)
+        await self._serving.repository.load(request.model_name, wish.version)
+        return pb.RepositoryModelLoadResponse()
+
+    async def _repository_model_unload(self, content: bytes) -> Message:
+        require_admin(self._serving.settings)
+        request = pb.RepositoryModelUnloadRequest.FromString(content)
+        wish = _read(UnloadParameters, request.parameters)
+        await self._serving.repository.unload(request.model_name, wish.version)
+        return pb.RepositoryModelUnloadResponse()
+
+
+def _path(name: str) -> str:
+    return f"/{SERVICE}/{name}"
+
+
+def _in_stream(outcome: Outcome) -> Message:
+    """An answer on a stream, where an error is no end."""
+    if isinstance(outcome, LabelsetError):
+        return pb.ModelStreamInferResponse(error_message=outcome.message)
+    return pb.ModelStreamInferResponse(infer_response=outcome)
+
+
+def _read(model: type[T], parameters: Any) -> T:
+    try:
+        return model.model_validate(chosen(parameters))
+    except ValidationError as error:
+        raise invalid_request(error.errors(include_url=False)) from None
