@@ -14,7 +14,7 @@ from service.admission import Admission
 from service.batcher import Batcher
 from service.body_limit import BodyLimit
 from service.body_time import BodyTime
-from service.errors import add_error_handlers
+from service.error_answers import add_error_handlers
 from service.logs import write_access_line
 from service.metrics import Metrics
 from service.pipeline import Pipeline

@@ -9,7 +9,7 @@ from model.errors import LabelsetError
 from model.manifest import Manifest
 from model.predictor import Predictor
 from model.repository import version_order
-from service.access.gate import ANYONE, Caller
+from service.access.caller import ANYONE, Caller
 from service.errors import NotReady
 
 Kind = Literal["image", "audio", "text"]

@@ -1,20 +1,9 @@
-"""What a caller is told when something goes wrong: one table from code to status, one shape of answer.
-
-The shape is `{"error": {"code", "message", "detail"}}`, for our own errors, for the framework's and for the unexpected;
-under `/v2` it is the Open Inference Protocol's, `{"error": message}`.
-"""
+"""What a caller is told when something goes wrong: the errors, and one table from their codes to statuses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-
 from model.errors import LabelsetError
-from service.record import current_record
 
 # Every code that a caller may meet. A code that is not here is our own fault: 500, and no word about it in the answer.
 STATUS: Mapping[str, int] = {
@@ -181,74 +170,3 @@ def invalid_request(errors: Sequence[Any]) -> InvalidRequest:
     ]
     first = findings[0]
     return InvalidRequest(": ".join(part for part in (first["field"], first["message"]) if part), errors=findings)
-
-
-def add_error_handlers(app: FastAPI) -> None:
-    """Let every error of `app` leave in the one shape."""
-    # The handlers are coroutines: others are run in a thread, for which a server that must stop does not wait.
-    app.add_exception_handler(LabelsetError, _answer_labelset_error)
-    app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    app.add_exception_handler(HTTPException, _answer_http_exception)
-    app.add_exception_handler(ClientDisconnect, _answer_nobody)
-    # Starlette raises it again once this has answered, so the server logs the trace.
-    app.add_exception_handler(Exception, _answer_unexpected)
-
-
-def _answer(request: Request, error: LabelsetError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    current_record().error_code = error.code
-    return JSONResponse(_shaped(request, error_body(error)), STATUS[error.code], headers)
-
-
-def _shaped(request: Request, body: dict[str, Any]) -> dict[str, Any]:
-    path = request.scope["path"]
-    return {"error": body["message"] if path == "/v2" or path.startswith("/v2/") else body}
-
-
-_HEADERS: Mapping[type[LabelsetError], Mapping[str, str]] = {
-    # Nobody reads the rest of a body that was cut off, so the connection cannot carry another request.
-    BodyTooLarge: {"Connection": "close"},
-    BodyTooSlow: {"Connection": "close"},
-    QueueFull: {"Retry-After": "1"},
-    Unauthorized: {"WWW-Authenticate": "Bearer"},
-}
-
-
-async def _answer_labelset_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, LabelsetError)
-    if error.code not in STATUS:
-        raise error
-    headers = _HEADERS.get(type(error))
-    if isinstance(error, RateLimited):
-        headers = {"Retry-After": str(error.detail["retry_after_seconds"])}
-    return _answer(request, error, headers)
-
-
-async def _answer_validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    return _answer(request, invalid_request(error.errors()))
-
-
-_HTTP_CODES = {
-    404: ("not_found", "there is nothing at this path; /docs lists what there is"),
-    405: ("method_not_allowed", "this path does not take this method; /docs lists what it takes"),
-}
-
-
-async def _answer_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    code, message = _HTTP_CODES.get(error.status_code, ("invalid_request", str(error.detail)))
-    current_record().error_code = code
-    body = {"code": code, "message": message, "detail": {}}
-    return JSONResponse(_shaped(request, body), error.status_code, error.headers)
-
-
-async def _answer_nobody(request: Request, error: Exception) -> Response:
-    current_record().error_code = "caller_left"
-    return Response(status_code=400)
-
-
-async def _answer_unexpected(request: Request, error: Exception) -> Response:
-    # The server closes the connection after an exception: a caller must know, or he sends his next request on it.
-    # This answer goes past the middleware that gives every other one its headers.
-    headers = {"Connection": "close", **current_record().headers()}
-    return _answer(request, LabelsetError("the service failed to answer; its log says why"), headers)

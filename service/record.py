@@ -4,20 +4,16 @@ Whoever works on a request writes down what he knows and does not care who reads
 the end of the request the metrics, a line of the log and, where wanted, a trace (`service/telemetry.py`).
 """
 
-from __future__ import annotations
-
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from model.errors import LabelsetError
 from model.predictor import LabelSets
-
-if TYPE_CHECKING:  # `service/errors.py` needs this module, and a repository has errors
-    from service.catalogue import ServedModel
+from service.catalogue import ServedModel
 
 
 class Stage(NamedTuple):

@@ -45,7 +45,7 @@ class Telemetry:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception:
-            # The answer to what nobody foresaw is given further out, in `service/errors.py`.
+            # The answer to what nobody foresaw is given further out, in `service/error_answers.py`.
             record.error_code = "internal_error"
             raise
         finally:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from service.access.gate import Caller
+from service.access.caller import Caller
 from service.metrics import Metrics
 from service.routes.state import having
 

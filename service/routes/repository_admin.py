@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.access.browsers import refuse_foreign_page
-from service.access.gate import Caller
+from service.access.caller import Caller
 from service.administration import LoadParameters, UnloadParameters, entries, require_admin
 from service.errors import InvalidJson, NotReady, invalid_request
 from service.routes.state import Serving, ServingState, having

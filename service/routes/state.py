@@ -7,7 +7,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.access.gate import ANYONE, Caller, Gate
+from service.access.caller import ANYONE, Caller
+from service.access.gate import Gate
 from service.access.keys import Scope
 from service.catalogue import Catalogue
 from service.errors import NotReady

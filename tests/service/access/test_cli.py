@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 import labelset
-from service.access.gate import Caller, Gate
+from service.access.caller import Caller
+from service.access.gate import Gate
 
 
 @pytest.fixture

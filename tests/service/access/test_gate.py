@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from service.access.gate import ANYONE, Caller, Gate
+from service.access.caller import ANYONE, Caller
+from service.access.gate import Gate
 from service.access.keys import new_key, write_keys
 from service.errors import Forbidden, RateLimited, Unauthorized
 
