@@ -54,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Before the models are loaded: a port that is taken is known at once.
-        rpc_server = listen_to_rpc(settings, observers) if listen_to_rpc else None
+        rpc_server = listen_to_rpc(settings, gate, observers) if listen_to_rpc else None
         host = SessionHost(settings.batch_seconds)
         repository = await asyncio.to_thread(Repository.open, settings, host)
         admission = Admission(settings.max_waiting)

@@ -106,16 +106,6 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _no_door_stands_open_beside_a_locked_one(self) -> "Settings":
-        for name in ("keys_file", "tls_certificate"):
-            if self.grpc_port is not None and getattr(self, name) is not None:
-                raise ValueError(
-                    f"{_PREFIX}GRPC_PORT and {_PREFIX}{name.upper()} exclude each other: gRPC asks for no keys and "
-                    "has no TLS yet"
-                )
-        return self
-
-    @model_validator(mode="after")
     def _a_body_holds_a_file(self) -> "Settings":
         # A file in JSON is base64: four bytes for three.
         for what, limit in (("an image", "max_image_bytes"), ("a recording", "max_audio_bytes")):

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from service.access.caller import ANYONE, Caller
@@ -14,6 +15,14 @@ from service.errors import Forbidden, RateLimited, Unauthorized
 from service.record import current_record
 
 logger = logging.getLogger("labelset.service")
+
+
+def sent_key(headers: Mapping[str, str]) -> str | None:
+    """The key that was sent, by lower-case headers. Never in a query, which stands in the logs of proxies."""
+    # A proxy may have an `Authorization` of its own, so the header that can only be meant for us goes first.
+    own = headers.get("x-api-key")
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    return own or (credentials.strip() if scheme.lower() == "bearer" else None)
 
 
 class _Holder:

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.access.caller import ANYONE, Caller
-from service.access.gate import Gate
+from service.access.gate import Gate, sent_key
 from service.access.keys import Scope
 from service.catalogue import Catalogue
 from service.errors import NotReady
@@ -43,17 +43,9 @@ def having(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
 
     async def admitted(request: Request) -> Caller:
         gate: Gate = request.app.state.gate
-        return gate.admit(_secret(request), scope)
+        return gate.admit(sent_key(request.headers), scope)
 
     return admitted
-
-
-def _secret(request: Request) -> str | None:
-    """The key that was sent. Never in the query, which stands in the logs of proxies."""
-    # A proxy may have an `Authorization` of its own, so the header that can only be meant for us goes first.
-    own = request.headers.get("x-api-key")
-    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    return own or (credentials.strip() if scheme.lower() == "bearer" else None)
 
 
 async def serving(request: Request) -> Serving:

@@ -13,12 +13,15 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from model.errors import LabelsetError
+from service.access.caller import ANYONE, Caller
+from service.access.gate import Gate, sent_key
+from service.access.keys import Scope
 from service.errors import STATUS, BodyTooSlow, DeadlineExceeded, InvalidInferRequest, NotReady, QueueFull
 from service.record import RequestRecord, take_in_hand
 from service.telemetry import Observer, close_record, new_record
 
-# What a call does with the bytes of its message.
-Work = Callable[[bytes], Awaitable[Message]]
+# What a call does with the bytes of its message, for who sent it.
+Work = Callable[[bytes, Caller], Awaitable[Message]]
 Outcome: TypeAlias = Message | LabelsetError
 
 logger = logging.getLogger("labelset.service")
@@ -51,8 +54,15 @@ class Calls:
     read when we ask for it: a call can be refused before its message has come, and one that never comes is not awaited.
     """
 
-    def __init__(self, observers: Sequence[Observer], message_seconds: float) -> None:
-        """`message_seconds`: time for the message of a call to arrive."""
+    def __init__(self, gate: Gate, observers: Sequence[Observer], message_seconds: float) -> None:
+        """Make a runner of calls.
+
+        Args:
+            gate: Knows the keys that callers need.
+            observers: Are shown the record of each call.
+            message_seconds: Time for the message of a call to arrive.
+        """
+        self._gate = gate
         self._observers = observers
         self._message_seconds = message_seconds
         self._at_work: set[asyncio.Task[object]] = set()
@@ -60,12 +70,22 @@ class Calls:
         self._is_ending = False
         self._is_over = False
 
-    def unary(self, path: str, work: Work, admit: Callable[[], None] = lambda: None) -> grpc.RpcMethodHandler:
-        """A call of one message and one answer; `admit` may refuse it before the message is read."""
+    def unary(
+        self, path: str, scope: Scope | None, work: Work, admit: Callable[[], None] = lambda: None
+    ) -> grpc.RpcMethodHandler:
+        """A call of one message and one answer.
+
+        Args:
+            path: Of the method.
+            scope: What a key must be for; None where everybody may call.
+            work: What is done.
+            admit: May refuse the call before its message is read.
+        """
 
         async def work_on(context: grpc.aio.ServicerContext) -> Message:
+            caller = self._caller(context, scope)
             admit()
-            return await work(await self._message(context))
+            return await work(await self._message(context), caller)
 
         async def answer(_: object, context: grpc.aio.ServicerContext) -> bytes:
             with self._recorded(path, context) as record:
@@ -75,13 +95,16 @@ class Calls:
 
         return grpc.stream_unary_rpc_method_handler(answer)
 
-    def stream(self, path: str, work: Work, wrap: Callable[[Outcome], Message]) -> grpc.RpcMethodHandler:
+    def stream(self, path: str, scope: Scope, work: Work, wrap: Callable[[Outcome], Message]) -> grpc.RpcMethodHandler:
         """A call of any number of messages, each a request of its own, answered one after the other."""
+
+        async def work_on(context: grpc.aio.ServicerContext, message: bytes) -> Message:
+            return await work(message, self._caller(context, scope))
 
         async def answer(_: object, context: grpc.aio.ServicerContext) -> None:
             while (message := await self._next_message(context)) is not grpc.aio.EOF:
                 with self._recorded(path, context) as record:
-                    outcome = await self._outcome(record, work(message))
+                    outcome = await self._outcome(record, work_on(context, message))
                     await context.write(wrap(outcome).SerializeToString())
 
         return grpc.stream_stream_rpc_method_handler(answer)
@@ -100,10 +123,15 @@ class Calls:
         for task in self._at_work:
             task.cancel()
 
+    def _caller(self, context: grpc.aio.ServicerContext, scope: Scope | None) -> Caller:
+        """Who calls, if he may; the key stands in the same headers as over HTTP."""
+        if scope is None:
+            return ANYONE
+        return self._gate.admit(sent_key(_headers(context)), scope)
+
     @contextmanager
     def _recorded(self, path: str, context: grpc.aio.ServicerContext) -> Iterator[RequestRecord]:
-        headers = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
-        record = new_record("POST", path, headers)  # as gRPC sends every call
+        record = new_record("POST", path, _headers(context))  # as gRPC sends every call
         record.route = path
         take_in_hand(record)
         task = asyncio.current_task()
@@ -163,6 +191,10 @@ class Calls:
         context.set_code(grpc.StatusCode.UNAVAILABLE)
         context.set_details("the service is shutting down")
         return grpc.aio.EOF
+
+
+def _headers(context: grpc.aio.ServicerContext) -> dict[str, str]:
+    return {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 
 def _told(error: Exception) -> LabelsetError:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import grpc
 
+from service.access.gate import Gate
 from service.listening import CannotListen, listen
 from service.metrics import Metrics
 from service.routes.state import Serving
@@ -25,7 +26,7 @@ _KEEP_ALIVE_SECONDS, _KEEP_ALIVE_TIMEOUT_SECONDS = 60, 20
 class RpcServer:
     """The service over gRPC: its port is taken when this is made, calls are answered from `start` to `stop`."""
 
-    def __init__(self, settings: Settings, observers: Sequence[Observer]) -> None:
+    def __init__(self, settings: Settings, gate: Gate, observers: Sequence[Observer]) -> None:
         """Take the port `settings.grpc_port`, which is given; must be called in the event loop.
 
         Raises:
@@ -33,14 +34,14 @@ class RpcServer:
         """
         assert settings.grpc_port is not None
         self._drain_seconds = settings.drain_seconds
-        self._calls = Calls(observers, settings.body_seconds)
+        self._calls = Calls(gate, observers, settings.body_seconds)
         self._server = grpc.aio.server(options=_options(settings))
         self._ending: asyncio.Future[None] | None = None
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         # The library would tell the log why it fails, and the caller nothing.
         listen(settings.host, settings.grpc_port).close()
         try:
-            self.address = f"{host}:{self._server.add_insecure_port(f'{host}:{settings.grpc_port}')}"
+            self.address = f"{host}:{_add_port(self._server, f'{host}:{settings.grpc_port}', settings)}"
         except RuntimeError as error:
             raise CannotListen(f"cannot listen on {settings.host} port {settings.grpc_port}: {error}") from None
         logger.info("gRPC listens on %s", self.address)
@@ -61,6 +62,14 @@ class RpcServer:
         closed = asyncio.ensure_future(self._server.stop(self._drain_seconds + 1))
         await self._calls.end(self._drain_seconds)
         await closed
+
+
+def _add_port(server: grpc.aio.Server, address: str, settings: Settings) -> int:
+    """The port that was taken; with the certificate that HTTP has, where there is one."""
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return int(server.add_insecure_port(address))
+    pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
+    return int(server.add_secure_port(address, grpc.ssl_server_credentials([pair])))
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

@@ -69,14 +69,3 @@ def test_a_request_that_could_never_wait_is_refused():
     with pytest.raises(InvalidSettings, match=r"MAX_WAITING must be at least LABELSET_MAX_BATCH_SIZE 32.*got 31"):
         Settings(max_waiting=31)
     assert Settings(max_waiting=32, max_batch_tokens=100).batch_limits == BatchLimits(rows=32, tokens=100)
-
-
-def test_grpc_is_refused_beside_keys_and_tls_which_it_knows_nothing_of(tmp_path):
-    for name, values in (
-        ("KEYS_FILE", {"keys_file": tmp_path}),
-        ("TLS_CERTIFICATE", {"tls_certificate": tmp_path, "tls_key": tmp_path}),
-    ):
-        with pytest.raises(InvalidSettings, match=f"LABELSET_GRPC_PORT and LABELSET_{name} exclude each other"):
-            Settings(grpc_port=0, **values)
-        Settings(**values)
-    assert Settings(grpc_port=0).grpc_port == 0
