@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -53,29 +53,32 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Before the models are loaded: a port that is taken is known at once.
-        rpc_server = listen_to_rpc(settings, gate, observers) if listen_to_rpc else None
-        host = SessionHost(settings.batch_seconds)
-        repository = await asyncio.to_thread(Repository.open, settings, host)
-        admission = Admission(settings.max_waiting)
-        batcher = Batcher(settings.batch_limits, settings.runners, counted)
-        pipeline = Pipeline(admission, settings.decode_threads, batcher)
-        counted.watch(lambda: repository.catalogue, lambda: batcher.waiting, admission)
-        app.state.is_leaving = False
-        app.state.serving = Serving(settings, repository, pipeline)
-        app.state.rpc_server = rpc_server
-        async with watching([gate.reread, repository.rescan], settings.watch_seconds):
+        async with AsyncExitStack() as closing:  # in reverse, also of a start that fails half-way
+            if tracing:
+                closing.push_async_callback(asyncio.to_thread, tracing.close)
+            # Before the models are loaded: a port that is taken is known at once.
+            rpc_server = listen_to_rpc(settings, gate, observers) if listen_to_rpc else None
             if rpc_server:
-                await rpc_server.start(app.state.serving, counted, lambda: app.state.is_leaving)
-            yield
-            if rpc_server:
-                await rpc_server.stop()
-        app.state.serving = None
-        pipeline.close()
-        repository.close()
-        host.close()
-        if tracing:
-            await asyncio.to_thread(tracing.close)
+                closing.push_async_callback(rpc_server.stop)
+            host = SessionHost(settings.batch_seconds)
+            closing.callback(host.close)
+            repository = await asyncio.to_thread(Repository.open, settings, host)
+            closing.callback(repository.close)
+            admission = Admission(settings.max_waiting)
+            batcher = Batcher(settings.batch_limits, settings.runners, counted)
+            pipeline = Pipeline(admission, settings.decode_threads, batcher)
+            closing.callback(pipeline.close)
+            counted.watch(lambda: repository.catalogue, lambda: batcher.waiting, admission)
+            app.state.is_leaving = False
+            app.state.serving = Serving(settings, repository, pipeline)
+            app.state.rpc_server = rpc_server
+            async with watching([gate.reread, repository.rescan], settings.watch_seconds):
+                if rpc_server:
+                    await rpc_server.start(app.state.serving, counted, lambda: app.state.is_leaving)
+                yield
+                if rpc_server:
+                    await rpc_server.stop()
+            app.state.serving = None
 
     app = FastAPI(
         title="labelset",

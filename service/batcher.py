@@ -24,7 +24,7 @@ from service.catalogue import ServedModel
 from service.errors import NotReady
 from service.metrics import Metrics
 from service.record import Stage, current_record, current_request_id
-from service.session_host import SessionProcessDied
+from service.session_link import SessionProcessDied
 from service.settings import BatchLimits
 
 logger = logging.getLogger("labelset.service")
@@ -66,6 +66,7 @@ class Batcher:
         self._queues: dict[ServedModel, deque[_Row]] = {}
         self._orders = itertools.count()
         self._closed = False
+        self._trying_again = threading.RLock()
         self._changed = threading.Condition()
         self._runners = [
             threading.Thread(target=self._run, name=f"runner-{number}", daemon=True) for number in range(runners)
@@ -114,7 +115,8 @@ class Batcher:
                     self._changed.wait()
             model, batch = taken
             self._metrics.observe_batch(model, len(batch), len(batch) / self._limits.rows)
-            _answer(model, batch, self._metrics)
+            self._answer(model, batch)
+            del taken, model, batch  # while a runner waits it must not keep a model alive
 
     def _take(self) -> tuple[ServedModel, list[_Row]] | None:
         """The next batch; None where nothing waits."""
@@ -130,6 +132,43 @@ class Batcher:
         for row in batch:
             row.taken = now
         return model, batch
+
+    def _answer(self, model: ServedModel, rows: Sequence[_Row], is_second_time: bool = False) -> None:
+        """Compute one batch and tell whoever waits for it."""
+        answered: list[tuple[_Row, Outcome]]
+        started = time.perf_counter()
+        try:
+            outcomes = model.predictor.infer([row.array for row in rows], [row.sparsity for row in rows])
+            # Not where they are told: a session that answers too few is one that failed, and nobody may wait on.
+            answered = list(zip(rows, outcomes, strict=True))
+        except Exception as error:
+            if isinstance(error, SessionProcessDied) and not is_second_time:
+                # Killed from outside, most likely, or by what another batch did to it. One at a time, so that what
+                # kills it again does not do so to others that get their second chance.
+                with self._trying_again:
+                    self._answer_again(model, [rows], is_second_time=True)
+                return
+            if len(rows) > 1:  # one of them may be to blame: the others must not suffer for it
+                self._answer_again(model, [[row] for row in rows])
+                return
+            own_id = {"request_id": rows[0].request_id}
+            logger.exception("%s/%s failed to answer", model.name, model.version, extra=own_id)
+            answered = [(rows[0], LabelsetError("the service failed to answer; its log says why"))]
+        else:
+            self._metrics.observe_answered_batch(model, len(rows), time.perf_counter() - started)
+        now = time.perf_counter()
+        for row in rows:
+            row.answered = now
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and whoever waited there is gone
+            rows[0].answer.get_loop().call_soon_threadsafe(_settle, answered)
+
+    def _answer_again(
+        self, model: ServedModel, batches: Sequence[Sequence[_Row]], is_second_time: bool = False
+    ) -> None:
+        """Compute batches once more, for those who still wait."""
+        for batch in batches:
+            if present := [row for row in batch if not row.answer.cancelled()]:
+                self._answer(model, present, is_second_time)
 
     def _forget_the_departed(self) -> None:
         """Drop the inputs whose callers have left, so that they take no place in a batch."""
@@ -153,35 +192,6 @@ def _choose(queue: Sequence[_Row], limits: BatchLimits, by_length: bool) -> list
         batch.append(row)
         longest = max(longest, row.length)
     return batch
-
-
-def _answer(model: ServedModel, rows: Sequence[_Row], metrics: Metrics, is_second_time: bool = False) -> None:
-    """Compute one batch and tell whoever waits for it."""
-    answered: list[tuple[_Row, Outcome]]
-    started = time.perf_counter()
-    try:
-        outcomes = model.predictor.infer([row.array for row in rows], [row.sparsity for row in rows])
-        # Here and not where they are told: a session that answers too few is one that failed, and nobody may wait on.
-        answered = list(zip(rows, outcomes, strict=True))
-    except Exception as error:
-        if isinstance(error, SessionProcessDied) and not is_second_time:
-            # Killed from outside, most likely, or by what another batch did to it.
-            _answer(model, rows, metrics, is_second_time=True)
-            return
-        if len(rows) > 1:  # one of them may be to blame: the others must not suffer for it
-            for row in rows:
-                _answer(model, [row], metrics)
-            return
-        own_id = {"request_id": rows[0].request_id}
-        logger.exception("%s/%s failed to answer", model.name, model.version, extra=own_id)
-        answered = [(rows[0], LabelsetError("the service failed to answer; its log says why"))]
-    else:
-        metrics.observe_answered_batch(model, len(rows), time.perf_counter() - started)
-    now = time.perf_counter()
-    for row in rows:
-        row.answered = now
-    with contextlib.suppress(RuntimeError):  # the loop is closed, and whoever waited there is gone
-        rows[0].answer.get_loop().call_soon_threadsafe(_settle, answered)
 
 
 def _settle(answered: Sequence[tuple[_Row, Outcome]]) -> None:

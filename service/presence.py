@@ -38,6 +38,8 @@ async def while_wanted(request: Request, work: Coroutine[Any, Any, T]) -> T:
     finally:
         for task in (answer, departure):
             task.cancel()
+        # An error of `answer` holds this frame, which held the task, which holds the error, and a model with it.
+        del answer, departure, task
 
 
 async def _departure(request: Request) -> None:

@@ -20,6 +20,7 @@ from service.catalogue import Catalogue, ModelNotFound, ServedModel, VersionNotF
 from service.folders import Look, look, look_around
 from service.loading import load_model
 from service.session_host import SessionHost
+from service.session_link import SessionProcessDied
 from service.settings import Settings
 
 State = Literal["READY", "UNAVAILABLE", "LOADING", "UNLOADING"]
@@ -229,7 +230,10 @@ class Repository:
             served = self.catalogue.find(*folder.key)
             if served and served.digest == bundle.digest:
                 return served
-            return load_model(folder.name, folder.version, bundle, self._settings, self._host)
+            try:
+                return load_model(folder.name, folder.version, bundle, self._settings, self._host)
+            except SessionProcessDied:  # perhaps by what another model did to it
+                return load_model(folder.name, folder.version, bundle, self._settings, self._host)
         finally:
             # Then the checksums were those of other files than the session has read, and any error is only its trace.
             if look(folder.path) != appearance:

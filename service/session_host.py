@@ -8,17 +8,11 @@ import contextlib
 import itertools
 import logging
 import os
-import socket
-import subprocess
-import sys
 import threading
 import weakref
-from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy.typing as npt
@@ -26,24 +20,13 @@ import numpy.typing as npt
 from model.bundle import GRAPH, Bundle
 from model.errors import LabelsetError
 from model.session import Answers, Device, Sparsity
-from service.session_process import Call, Drop, Failure, Load, Run
+from service.session_link import SessionLink, SessionProcessDied
+from service.session_process import Call, Drop, Load, Run
 
 # A process that dies while it loads what another had loaded is tried again; no caller is to blame for it.
 _STARTS = 3
 
 logger = logging.getLogger("labelset.service")
-
-
-class SessionProcessDied(LabelsetError):
-    """The process that computed this has died, or was killed because it took too long."""
-
-    code = "session_process_died"
-
-
-class SessionFailed(LabelsetError):
-    """The runtime failed; the log says why."""
-
-    code = "session_failed"
 
 
 class SessionHost:
@@ -52,19 +35,16 @@ class SessionHost:
     def __init__(self, call_seconds: float) -> None:
         """`call_seconds`: a process that has not answered a call for so long is killed."""
         self._call_seconds = call_seconds
-        self._loaded: dict[int, Load] = {}
-        self._dropped: deque[int] = deque()
         self._keys = itertools.count()
-        # Guards who is the process; `_Process` guards what is said to it.
-        self._changing = threading.RLock()
+        # Guards the three that follow.
+        self._changing = threading.Lock()
+        self._loaded: dict[int, Load] = {}
+        self._link: SessionLink | None = None
         self._closed = False
-        self._process: _Process | None = None
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process that is alive, where there is one."""
-        process = self._process
-        return process.pid if process and process.alive else None
+        # Sessions that nobody holds any more, with their files; None at the end.
+        self._left: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
+        self._sweeper = threading.Thread(target=self._sweep, name="session-sweeper", daemon=True)
+        self._sweeper.start()
 
     def session(self, bundle: Bundle, device: Device, threads: int) -> "HostedSession":
         """Load the graph of a verified bundle.
@@ -74,19 +54,18 @@ class SessionHost:
             SessionProcessDied: the process died of it.
         """
         descriptor = os.open(bundle.file(GRAPH), os.O_RDONLY)
-        graph = f"/proc/{os.getpid()}/fd/{descriptor}"
-        if not Path(graph).exists():  # not Linux: then the folder has to stay where it is
-            graph = str(bundle.file(GRAPH))
-        load = Load(next(self._keys), bundle, device, threads, graph)
         try:
-            facts = self.ask(load)
+            graph = f"/proc/{os.getpid()}/fd/{descriptor}"
+            if not Path(graph).exists():  # not Linux: then the folder has to stay where it is
+                graph = str(bundle.file(GRAPH))
+            load = Load(next(self._keys), bundle, device, threads, graph)
+            facts = self._load(load)
         except BaseException:
             os.close(descriptor)
             raise
-        with self._changing:
-            self._loaded[load.key] = load
         session = HostedSession(self, load.key, *facts)
-        weakref.finalize(session, self._drop, load.key, descriptor).atexit = False
+        # Called wherever the garbage is collected, in the midst of anything: it takes no lock and does not wait.
+        weakref.finalize(session, self._left.put, (load.key, descriptor)).atexit = False
         return session
 
     def ask(self, call: Call) -> Any:
@@ -97,54 +76,64 @@ class SessionHost:
             SessionFailed: it failed in another way.
             SessionProcessDied: the process died before it answered; the next call is answered by another one.
         """
-        return self._alive().ask(call, self._call_seconds)
+        with self._changing:
+            link = self._alive()
+        return link.ask(call, self._call_seconds)
 
     def close(self) -> None:
         """End the process."""
+        self._left.put(None)
+        self._sweeper.join()
         with self._changing:
             self._closed = True
-            if self._process:
-                self._process.end()
+            if self._link:
+                self._link.end()
 
-    def _alive(self) -> "_Process":
-        with self._changing:
-            if self._closed:
-                raise SessionProcessDied("the service is shutting down")
-            for _ in range(_STARTS):
-                if self._process and self._process.alive:
-                    break
-                self._start()
-            if not (self._process and self._process.alive):
-                raise SessionProcessDied(f"the session process died {_STARTS} times while it loaded the models")
-            self._forget_the_dropped(self._process)
-            return self._process
+    def _load(self, load: Load) -> Any:
+        while True:
+            with self._changing:
+                link = self._alive()
+            facts = link.ask(load, self._call_seconds)
+            with self._changing:
+                if self._link is link:  # else it has died meanwhile, and the next one knows nothing of this session
+                    self._loaded[load.key] = load
+                    return facts
 
-    def _start(self) -> None:
-        """Start a process and load into it what the one before had."""
-        if self._process is not None:
-            logger.error("the session process %d died, starting another", self._process.pid)
-            self._process.end()
-        self._process = _Process()
-        with contextlib.suppress(SessionProcessDied):
+    def _alive(self) -> SessionLink:
+        if self._closed:
+            raise SessionProcessDied("the service is shutting down")
+        for _ in range(_STARTS):
+            if self._link and self._link.alive:
+                return self._link
+            self._link = self._started()
+        if self._link and self._link.alive:
+            return self._link
+        raise SessionProcessDied(f"the session process could not load the models in {_STARTS} attempts")
+
+    def _started(self) -> SessionLink | None:
+        """A new process with what the one before had; None where it cannot load all of that."""
+        if self._link is not None:
+            logger.error("the session process %d died, starting another", self._link.pid)
+            self._link.end()
+        link = SessionLink()
+        try:
             for load in self._loaded.values():
-                self._process.ask(load, self._call_seconds)
+                link.ask(load, self._call_seconds)
+        except LabelsetError as error:
+            logger.error("the session process %d could not load what it should: %s", link.pid, error)
+            link.end()
+            return None
+        return link
 
-    def _drop(self, key: int, descriptor: int) -> None:
-        os.close(descriptor)
-        self._dropped.append(key)
-        # Called wherever the garbage is collected, which must not wait; else the next call sees to it.
-        if self._changing.acquire(blocking=False):
-            try:
-                if self._process and not self._closed:
-                    self._forget_the_dropped(self._process)
-            finally:
-                self._changing.release()
-
-    def _forget_the_dropped(self, process: "_Process") -> None:
-        while self._dropped:
-            key = self._dropped.popleft()
-            self._loaded.pop(key, None)
-            process.tell(Drop(key))
+    def _sweep(self) -> None:
+        while left := self._left.get():
+            key, descriptor = left
+            with self._changing:
+                self._loaded.pop(key, None)
+                os.close(descriptor)
+                if self._link and self._link.alive:
+                    with contextlib.suppress(LabelsetError):
+                        self._link.ask(Drop(key), self._call_seconds)
 
 
 class HostedSession:
@@ -168,93 +157,3 @@ class HostedSession:
             SessionProcessDied: the process died of it, or of what another thread asked at the same time.
         """
         return Answers(*self._host.ask(Run(self._key, (inputs, sparsities), dense)))
-
-
-class _Process:
-    """A process, from its start to its death."""
-
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                # Not with -m: what it sends would be of types of its `__main__`.
-                [sys.executable, "-c", f"from service.session_process import main; main({theirs.fileno()})"],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
-        self._connection: Connection[Any, Any] = Connection(ours.detach())
-        self._sending = threading.Lock()
-        self._numbers = itertools.count()
-        self._open: dict[int, Future[Any]] = {}
-        self._dead = threading.Event()
-        self._listener = threading.Thread(target=self._listen, name="session-host", daemon=True)
-        self._listener.start()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        return not self._dead.is_set()
-
-    def ask(self, call: Call, seconds: float) -> Any:
-        try:
-            result = self.tell(call).result(seconds)
-        except FutureTimeoutError:
-            logger.error("the session process %d did not answer within %g seconds: killing it", self.pid, seconds)
-            self._process.kill()
-            self._listener.join()
-            raise SessionProcessDied(f"the session process did not answer within {seconds:g} seconds") from None
-        if not isinstance(result, Failure):
-            return result
-        if result.error:
-            error, message, detail = result.error
-            raise error(message, **detail)
-        logger.error("a session failed: %s", result.trace)
-        raise SessionFailed("the runtime failed")
-
-    def tell(self, call: Call) -> "Future[Any]":
-        answer: Future[Any] = Future()
-        with self._sending:
-            number = next(self._numbers)
-            self._open[number] = answer
-            if self._dead.is_set():
-                self._fail_all()
-            else:
-                with contextlib.suppress(OSError):  # it has just died; whoever listens will find out
-                    self._connection.send((number, call))
-        return answer
-
-    def end(self) -> None:
-        """Close the connection, at which the process ends; one that does not is killed."""
-        # Closing it would not wake up whoever listens to it.
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as connection:
-            connection.shutdown(socket.SHUT_RDWR)
-        try:
-            self._process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._listener.join()
-        self._connection.close()
-
-    def _listen(self) -> None:
-        try:
-            while True:
-                number, result = self._connection.recv()
-                self._open.pop(number).set_result(result)
-        except (EOFError, OSError):
-            pass
-        except Exception:
-            logger.exception("the session process %d cannot be understood", self.pid)
-            self._process.kill()
-        with self._sending:
-            self._dead.set()
-            self._fail_all()
-
-    def _fail_all(self) -> None:
-        died = SessionProcessDied("the session process died")
-        while self._open:
-            _, answer = self._open.popitem()
-            answer.set_exception(died)

@@ -4,6 +4,7 @@ It is a process of its own so that whatever a graph does to it, the service live
 answered in whatever order they end. Started by `service/session_host.py`, which says on which descriptor it listens.
 """
 
+import os
 import signal
 import threading
 import traceback
@@ -73,8 +74,9 @@ class _Sessions:
 
 def main(descriptor: int) -> None:
     """Answer calls until the service closes its end."""
-    # Ctrl-C in a terminal reaches both processes; when this one ends is the service's to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C in a terminal and managers of services reach both processes; when this one ends is the service's to say.
+    for ours in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ours, signal.SIG_IGN)
     connection: Connection[Any, Any] = Connection(descriptor)
     sessions, sending = _Sessions(), threading.Lock()
 
@@ -88,9 +90,9 @@ def main(descriptor: int) -> None:
         with sending:
             connection.send((number, result))
 
-    with ThreadPoolExecutor(64, thread_name_prefix="session") as threads:
-        try:
-            while True:
-                threads.submit(answer, *connection.recv())
-        except (EOFError, OSError):  # the service has gone
-            return
+    threads = ThreadPoolExecutor(64, thread_name_prefix="session")
+    try:
+        while True:
+            threads.submit(answer, *connection.recv())
+    except (EOFError, OSError):
+        os._exit(0)  # the service has gone, and what is still computed or hangs is nobody's any more

@@ -165,7 +165,8 @@ class Stepper:
         row_loss = RowLoss(*self._own_objective(batch.inputs, batch.targets, progress, is_look=True))
         self.objective.train()
         left_B = row_loss.network_B != 0
-        window.counts.append(row_loss.count_B[~left_B])
+        if row_loss.count_B.requires_grad:  # there are counts to be learned
+            window.counts.append(row_loss.count_B[~left_B])
         return left_B
 
     def _backward(self, window: _Window, progress: float) -> tuple[Tensor, list[int], list[int]]:

@@ -214,5 +214,5 @@ def _tell(context: grpc.aio.ServicerContext, record: RequestRecord, outcome: Out
         metadata.append(_RETRY)
     context.set_trailing_metadata(tuple(metadata))
     if isinstance(outcome, LabelsetError):
-        context.set_code(_CODES[STATUS[outcome.code]])
+        context.set_code(_CODES.get(STATUS[outcome.code], grpc.StatusCode.INVALID_ARGUMENT))
         context.set_details(outcome.message[:_MAX_DETAIL_CHARS])

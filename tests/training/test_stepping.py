@@ -7,6 +7,7 @@ from torch.nn import functional
 from model.manifest import SparsityPolicy
 from model.nn.classifier import Classifier
 from model.nn.heads import LabelSetHead
+from training import losses
 from training.data.arrays import Batch
 from training.features import CachedFeatures
 from training.objective import Objective
@@ -192,3 +193,22 @@ def test_texts_of_several_batches_are_joined_with_their_padding(pad_id):
     assert joined.inputs.tolist() == [[1, 1, 1, pad_id, pad_id]] * 2 + [[1] * 5]
     assert joined.targets.tolist() == [[False] * 4] * 2 + [[True] * 4]
     assert joined.index.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("task", "settings"), [("multi_class", []), ("multi_label", ["loss.count_weight=0"])], ids=["classes", "no count"]
+)
+def test_where_no_count_is_learned_masked_samples_are_skipped_all_the_same(task, settings):
+    recipe = override(named_recipe("text"), [*SETTINGS, *settings, "speed.skip_masked=true"])
+    accelerator = Accelerator(cpu=True)
+    objective = _objective(recipe)
+    objective.task, objective._loss = task, losses.build(recipe.loss, task)
+    batches = [batch for batch in _batches(20) if (batch.targets.sum(dim=1) == 1).all()] or [
+        batch._replace(targets=functional.one_hot(batch.targets.int().argmax(dim=1), CLASSES).bool())
+        for batch in _batches(6)
+    ]
+    objective, optimizer = accelerator.prepare(objective, torch.optim.SGD(objective.parameters(), lr=1.0))
+    stepper = Stepper(accelerator, objective, optimizer, recipe, pad_id=0)
+    step = stepper.step(iter(batches), Pace(active_share=0.3), 1.0, NEVER_SEEN)
+    assert len(step.masked) >= BATCH
+    assert torch.isfinite(step.loss)
