@@ -36,6 +36,7 @@ from training.config import (
     TextInput,
 )
 from training.data.dataset import Example, LabelledData
+from training.overrides import override
 
 if TYPE_CHECKING:
     from training.build import Parts
@@ -312,7 +313,9 @@ def bundle_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained_text(
     text_recipe: Recipe, text_data: LabelledData, bundle_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Trained:
-    return _train(text_recipe, text_data, bundle_root, tmp_path_factory.mktemp("text-run"))
+    # Long enough, and with a start, for label sets of several sizes: of ten examples F1 goes up and down.
+    recipe = override(text_recipe, ["schedule.epochs=16", "schedule.patience=16", "seed=2"])
+    return _train(recipe, text_data, bundle_root, tmp_path_factory.mktemp("text-run"))
 
 
 @pytest.fixture(scope="session")

@@ -68,11 +68,11 @@ def test_every_contestant_learns_once_from_every_text_in_batches_of_the_recipe(o
     parts = _parts_without_dropout(one_epoch, text_data)
     batch_sizes = []
 
-    def note(classifier, inputs, _):
-        if classifier.training:
+    def note(backbone, inputs, _):
+        if backbone.training:
             batch_sizes.append(len(inputs[0]))
 
-    parts.classifier.register_forward_hook(note)
+    parts.classifier.backbone.register_forward_hook(note)
     before = _weights(parts)
     assert CONTESTANTS[name](one_epoch, parts) > 0
     count, size = len(text_data.train), one_epoch.schedule.batch_size

@@ -12,12 +12,12 @@ from training.record import RECIPE, read_history, write_recipe, write_result
 
 
 @pytest.fixture(scope="module")
-def runs(trained_text, text_recipe, text_data, tmp_path_factory):
+def runs(trained_text, text_data, tmp_path_factory):
     """Three runs: one that has ended, one like it with other settings and a worse end, one that has only begun."""
     folder = tmp_path_factory.mktemp("runs")
     history = folder / "good" / "metrics.jsonl"
     for name, settings in (("good", []), ("worse", ["loss.name=bce", "loss.delta=0.25"]), ("begun", ["seed=9"])):
-        write_recipe(folder / name, override(text_recipe, settings))
+        write_recipe(folder / name, override(trained_text.recipe, settings))
     shutil.copy(trained_text.run_folder / "metrics.jsonl", history)
     rows = [json.dumps(row) for row in read_history(folder / "good")[:2]]
     (folder / "worse" / "metrics.jsonl").write_text("\n".join(rows) + "\n")

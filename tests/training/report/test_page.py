@@ -113,7 +113,7 @@ def test_a_trained_run_gets_the_figures_of_its_answers(trained, tmp_path):
     assert page.tables["metrics"][2] == [METRIC_TITLES["macro_f1"], "-", "0.1250"]
     settings = dict(page.tables["settings"])
     assert settings["data.source"] == trained.recipe.data.source
-    assert settings["schedule.epochs"] == "8"
+    assert settings["schedule.epochs"] == str(trained.recipe.schedule.epochs)
     assert settings["optimizer.head_lr"] == "0.01"
     wrong = int((example_f1(answers.probabilities_NC != 0, answers.targets_NC) < 1).sum())
     assert html.count("<figcaption>") == min(wrong, 12)
