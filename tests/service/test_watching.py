@@ -80,7 +80,15 @@ def test_a_service_in_a_terminal_watches_as_well_and_ends_when_the_terminal_is_c
     ours, its = os.openpty()
     log = tmp_path / "log"
     command = [sys.executable, "-m", "labelset", "serve", str(root), "--port", "0", "--watch-seconds", "0.1"]
-    with log.open("w") as stream, subprocess.Popen(command, stdin=its, stderr=stream) as process:
+
+    def as_a_shell_would() -> None:
+        # Under nohup all children ignore it.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+    with (
+        log.open("w") as stream,
+        subprocess.Popen(command, stdin=its, stderr=stream, preexec_fn=as_a_shell_would) as process,
+    ):
         try:
             becomes(lambda: "Application startup complete" in log.read_text())
             url = re.search(r"listening on (\S+)", log.read_text())[1]

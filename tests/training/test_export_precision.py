@@ -54,8 +54,8 @@ def test_the_label_sets_are_nearly_those_of_the_network(reduced):
     assert cost.network_f1 == reduced.trained.exported.metrics["example_f1"]
     assert abs(cost.f1_loss) <= 0.1
     assert cost.same_label_sets >= {"float16": 1.0, "int8": 0.8}[reduced.arithmetic]
-    # Not the float32 graph under another name; the one label of a word has probability 1 in both.
-    assert cost.largest_difference > 1e-6 or reduced.kind == "tokens"
+    # Not the float32 graph under another name; where label sets have one label, its probability is 1 in both.
+    assert cost.largest_difference > 1e-6 or reduced.kind in ("tokens", "text")
 
 
 def test_the_recorded_metrics_are_those_of_the_graph(reduced):
