@@ -131,7 +131,7 @@ class SessionLink:
     def _watch(self) -> None:
         while not self._dead.wait(_LOOK_SECONDS):
             now = time.monotonic()
-            if any(call.deadline < now for call in list(self._open.values())):
+            if any(call.deadline < now for call in self._open.copy().values()):
                 logger.error("the session process %d did not answer in time: killing it", self.pid)
                 self._process.kill()
                 return

@@ -1,7 +1,7 @@
 """The process in which graphs are computed: it loads sessions and runs them, as the service asks over a socket.
 
 It is a process of its own so that whatever a graph does to it, the service lives on and starts another. Calls are
-answered in whatever order they end. Started by `service/session_host.py`, which says on which descriptor it listens.
+answered in whatever order they end. Started by `service/session_link.py`, which says on which descriptor it listens.
 """
 
 import os
@@ -64,7 +64,8 @@ class _Sessions:
 
     def answer(self, call: Call) -> Any:
         if isinstance(call, Drop):
-            return self._sessions.pop(call.key, None) and None
+            self._sessions.pop(call.key, None)
+            return None
         if isinstance(call, Load):
             session = Session(call.bundle, call.device, call.threads, call.graph)
             self._sessions[call.key] = session
