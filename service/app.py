@@ -65,7 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             repository = await asyncio.to_thread(Repository.open, settings, host)
             closing.callback(repository.close)
             admission = Admission(settings.max_waiting)
-            batcher = Batcher(settings.batch_limits, settings.runners, counted)
+            batcher = Batcher(settings.batch_limits, settings.runner_count, counted)
             pipeline = Pipeline(admission, settings.decode_threads, batcher)
             closing.callback(pipeline.close)
             counted.watch(lambda: repository.catalogue, lambda: batcher.waiting, admission)
