@@ -18,7 +18,7 @@ from service.errors import EmptyInput
 from service.intake import Item
 from service.record import Stage, current_record
 from service.sharing import Sharing
-from service.wishes import Wish
+from service.wishes import Wish, Wishes
 
 _NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "text": "a text"}
 
@@ -32,26 +32,30 @@ class Pipeline:
         self._batcher = batcher
         self._sharing: Sharing[list[LabelSets | LabelsetError]] = Sharing()
 
-    async def answer(self, model: ServedModel, items: Sequence[Item], wish: Wish) -> list[Answer | LabelsetError]:
+    async def answer(self, model: ServedModel, items: Sequence[Item], wishes: Wishes) -> list[Answer | LabelsetError]:
         """Answer inputs; one that cannot be answered fails alone, its error in its place.
 
         Raises:
-            InvalidSparsity, UnknownLabel: a wish that the model cannot grant.
+            InvalidSparsity, UnknownLabel: a wish for all inputs that the model cannot grant.
             QueueFull: there is no room for so many.
         """
         record = current_record()
         record.model = model
-        wish.check(model)
+        refusals = wishes.refusals(model)
+        if refusals:
+            items = [refusal or item for refusal, item in zip(refusals, items, strict=True)]
+        each = wishes.each(len(items))
+        sparsities = tuple(wish.sparsity for wish in each)
         with self.admission.hold(len(items)):
             # A picture that many ask for at once, or a request that is sent again because it was slow.
-            question = (model, wish.sparsity, tuple(map(_Same, items)))
+            question = (model, sparsities, tuple(map(_Same, items)))
             record.outcomes = outcomes = await self._sharing.get(
-                question, lambda: self._outcomes(model, items, wish.sparsity)
+                question, lambda: self._outcomes(model, items, sparsities)
             )
-        return [_named(item, outcome, wish) for item, outcome in zip(items, outcomes, strict=True)]
+        return [_named(item, outcome, wish) for item, outcome, wish in zip(items, outcomes, each, strict=True)]
 
     async def _outcomes(
-        self, model: ServedModel, items: Sequence[Item], sparsity: Sparsity
+        self, model: ServedModel, items: Sequence[Item], sparsities: Sequence[Sparsity]
     ) -> list[LabelSets | LabelsetError]:
         """What becomes of each input, as the model says it."""
         loop = asyncio.get_running_loop()
@@ -59,8 +63,12 @@ class Pipeline:
         # Before the queue, so that what cannot be decoded never meets the inputs of others.
         arrays = await asyncio.gather(*(loop.run_in_executor(self._decoding, _to_array, model, item) for item in items))
         current_record().stages["decode"] = Stage(started, time.perf_counter())
-        sound = [array for array in arrays if not isinstance(array, LabelsetError)]
-        answers = iter(await self._batcher.infer(model, sound, sparsity))
+        sound = [
+            (array, sparsity)
+            for array, sparsity in zip(arrays, sparsities, strict=True)
+            if not isinstance(array, LabelsetError)
+        ]
+        answers = iter(await self._batcher.infer(model, sound))
         return [array if isinstance(array, LabelsetError) else next(answers) for array in arrays]
 
     def close(self) -> None:

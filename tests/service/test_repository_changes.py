@@ -20,7 +20,7 @@ from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.repository import Entry, ModelRefused, Repository
 from service.settings import Settings
-from service.wishes import Wish
+from service.wishes import Wish, Wishes
 
 SENTENCE = "The group sent phishing mails to the staff of two banks."
 
@@ -375,7 +375,10 @@ def test_who_is_using_a_model_that_goes_gets_his_answer_and_then_its_session_goe
 
     async def ask_and_change():
         nonlocal model
-        asked = [asyncio.create_task(pipeline.answer(model, [SENTENCE], Wish(LET_THE_MODEL_DECIDE))) for _ in range(2)]
+        asked = [
+            asyncio.create_task(pipeline.answer(model, [SENTENCE], Wishes(Wish(LET_THE_MODEL_DECIDE))))
+            for _ in range(2)
+        ]
         model = None
         assert await asyncio.to_thread(gate.reached.wait, 20)
         if way == "unloaded":
