@@ -1,6 +1,7 @@
 """Inputs -> arrays -> queue -> batch -> session -> label sets, off the event loop, as one readable path."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from service.catalogue import Kind, ServedModel
 from service.errors import EmptyInput
 from service.intake import Item
 from service.record import Stage, current_record
+from service.result_cache import ResultCache
 from service.sharing import Sharing
 from service.wishes import Wish, Wishes
 
@@ -26,8 +28,9 @@ _NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "tex
 class Pipeline:
     """Answers requests: decoding in a pool of threads, inference behind a queue, as much as there is room for."""
 
-    def __init__(self, admission: Admission, decode_threads: int, batcher: Batcher) -> None:
+    def __init__(self, admission: Admission, decode_threads: int, batcher: Batcher, cache: ResultCache) -> None:
         self.admission = admission
+        self._cache = cache
         self._decoding = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
         self._batcher = batcher
         self._sharing: Sharing[list[LabelSets | LabelsetError]] = Sharing()
@@ -45,14 +48,19 @@ class Pipeline:
         if refusals:
             items = [refusal or item for refusal, item in zip(refusals, items, strict=True)]
         each = wishes.each(len(items))
-        sparsities = tuple(wish.sparsity for wish in each)
+        sparsities = [wish.sparsity for wish in each]
         with self.admission.hold(len(items)):
-            # A picture that many ask for at once, or a request that is sent again because it was slow.
-            question = (model, sparsities, tuple(map(_Same, items)))
-            record.outcomes = outcomes = await self._sharing.get(
-                question, lambda: self._outcomes(model, items, sparsities)
-            )
+            compute = functools.partial(self._computed_once, model)
+            record.outcomes = outcomes = await self._cache.get(model, items, sparsities, compute)
         return [_named(item, outcome, wish) for item, outcome, wish in zip(items, outcomes, each, strict=True)]
+
+    async def _computed_once(
+        self, model: ServedModel, items: Sequence[Item], sparsities: Sequence[Sparsity]
+    ) -> list[LabelSets | LabelsetError]:
+        """The outcomes, of a computation that is under way where there is one."""
+        # A picture that many ask for at once, or a request that is sent again because it was slow.
+        question = (model, tuple(sparsities), tuple(map(_Same, items)))
+        return await self._sharing.get(question, lambda: self._outcomes(model, items, sparsities))
 
     async def _outcomes(
         self, model: ServedModel, items: Sequence[Item], sparsities: Sequence[Sparsity]

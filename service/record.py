@@ -44,6 +44,8 @@ class RequestRecord:
             requests that share one computation (`service/sharing.py`) only the first has stages.
         model: The model that was chosen for it.
         outcomes: What became of each of its inputs.
+        cache_hits: Inputs whose answers were kept from before.
+        cache_misses: Inputs that were looked up in vain.
         status: That of the answer; 500 is what the server says where nothing else was said.
         error_code: Code of the error that it was answered with.
     """
@@ -57,6 +59,8 @@ class RequestRecord:
     stages: dict[str, Stage] = field(default_factory=dict)
     model: ServedModel | None = None
     outcomes: Sequence[LabelSets | LabelsetError] = ()
+    cache_hits: int = 0
+    cache_misses: int = 0
     status: int = 500
     error_code: str | None = None
     started: float = field(default_factory=time.perf_counter)
