@@ -19,6 +19,7 @@ from service.logs import write_access_line
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.repository import Repository
+from service.result_cache import ResultCache
 from service.routes import health, metrics, models, predict, repository_admin, v2
 from service.routes.page import add_page
 from service.routes.state import Serving
@@ -66,7 +67,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             closing.callback(repository.close)
             admission = Admission(settings.max_waiting)
             batcher = Batcher(settings.batch_limits, settings.runner_count, counted)
-            pipeline = Pipeline(admission, settings.decode_threads, batcher)
+            cache = ResultCache(settings.result_cache_rows)
+            pipeline = Pipeline(admission, settings.decode_threads, batcher, cache)
             closing.callback(pipeline.close)
             counted.watch(lambda: repository.catalogue, lambda: batcher.waiting, admission)
             app.state.is_leaving = False

@@ -75,7 +75,7 @@ class Batcher:
         for runner in self._runners:
             runner.start()
 
-    async def infer(self, model: ServedModel, arrays: Sequence[Array], sparsity: Sparsity) -> list[Outcome]:
+    async def infer(self, model: ServedModel, inputs: Sequence[tuple[Array, Sparsity]]) -> list[Outcome]:
         """Answer preprocessed inputs, in whatever batches they end up; one that fails fails alone.
 
         Where the caller is cancelled, his inputs are not computed any more.
@@ -84,7 +84,7 @@ class Batcher:
             NotReady: the batcher is closed.
         """
         loop = asyncio.get_running_loop()
-        rows = [_Row(array, sparsity, next(self._orders), loop.create_future()) for array in arrays]
+        rows = [_Row(array, sparsity, next(self._orders), loop.create_future()) for array, sparsity in inputs]
         with self._changed:
             if self._closed:
                 raise NotReady("the service is shutting down")

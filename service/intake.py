@@ -33,6 +33,7 @@ from service.errors import (
     invalid_request,
 )
 from service.schemas import PredictJson, PredictOptions
+from service.wishes import OwnWishes, Wishes
 
 Item = preprocess.Item | LabelsetError
 
@@ -47,11 +48,21 @@ _WHAT_TO_SEND = (
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs of one request, all of one kind, at least one."""
+    """The inputs of one request, all of one kind, at least one, and what is wished for them."""
 
     kind: InputKind
     items: Sequence[Item]
     options: PredictOptions
+    own_wishes: Sequence[OwnWishes] | None = None
+
+    @property
+    def wishes(self) -> Wishes:
+        """What is wished for each input.
+
+        Raises:
+            InvalidRequest: another number of wishes for single inputs than of inputs.
+        """
+        return self.options.of_inputs(len(self.items), self.own_wishes)
 
 
 async def read_inputs(request: Request, options: PredictOptions, max_batch_size: int) -> Inputs:
@@ -166,17 +177,21 @@ def _from_json(body: bytes, options: PredictOptions) -> Inputs:
             raise InvalidJson(findings[0]["msg"]) from None
         raise invalid_request(findings) from None
     wishes = content.model_dump(include=set(PredictOptions.model_fields), exclude_none=True)
-    merged = options.model_copy(update=wishes)
+    kind, items = _items_of_json(content)
+    return Inputs(kind, items, options.model_copy(update=wishes), content.wishes)
+
+
+def _items_of_json(content: PredictJson) -> tuple[InputKind, list[Item]]:
     texts = content.texts if content.text is None else [content.text]
     if texts is not None:
-        return Inputs("text", texts, merged)
+        return "text", [*texts]
     if content.words is not None:
-        return Inputs("words", _sentences(content.words), merged)
+        return "words", _sentences(content.words)
     images = content.images if content.image is None else [content.image]
     if images is not None:
-        return Inputs("image", [decoded_base64(image, "an image") for image in images], merged)
+        return "image", [decoded_base64(image, "an image") for image in images]
     audios = content.audios if content.audio is None else [content.audio]
-    return Inputs("audio", [decoded_base64(audio, "a recording") for audio in audios or []], merged)
+    return "audio", [decoded_base64(audio, "a recording") for audio in audios or []]
 
 
 def _sentences(words: list[str] | list[list[str]]) -> list[Item]:

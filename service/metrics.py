@@ -35,6 +35,7 @@ MAX_COUNTED_LABELS = 1000
 _MODEL = ("model", "version")
 _STAGES = ("decode", "queue", "infer")
 _OUTCOMES = ("answered", "failed")
+_RESULTS = ("hit", "miss")
 _SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
@@ -60,12 +61,14 @@ class Statistics:
         requests: Requests by how they ended, `answered` or `failed`.
         stages: Requests by stage, as far as each got.
         batches: Batches that its session has answered, by their number of inputs.
+        cache_lookups: Inputs looked up among the answers kept, by what came of it, `hit` or `miss`.
     """
 
     last_request: float
     requests: Mapping[str, Timed]
     stages: Mapping[str, Timed]
     batches: Mapping[int, Timed]
+    cache_lookups: Mapping[str, int]
 
 
 class Metrics:
@@ -137,6 +140,7 @@ class _ModelFamilies:
         self._batch_rows = histogram("batch_rows", "Inputs of a batch.", _ROWS)
         self._batch_fill = histogram("batch_fill_ratio", "Inputs of a batch, of the most it may have.", _FILLS)
         self._input_errors = counter("input_errors", "Inputs that failed, alone or in a batch.", "code")
+        self._cache_lookups = counter("cache_lookups", "Inputs looked up among the answers kept.", "result")
         self._set_size = histogram("label_set_size", "Labels of a label set.", _SIZES)
         self._empty_sets = counter("empty_label_sets", "Label sets without a label.")
         self._positives = counter("label_positives", "Label sets that hold the label.", "label")
@@ -153,6 +157,7 @@ class _ModelFamilies:
             batch_rows=self._batch_rows.labels(*own),
             batch_fill=self._batch_fill.labels(*own),
             input_errors=lambda code: self._input_errors.labels(*own, code),
+            cache_lookups={result: self._cache_lookups.labels(*own, result) for result in _RESULTS},
             set_size=self._set_size.labels(*own),
             empty_sets=self._empty_sets.labels(*own),
             positives={label: self._positives.labels(*own, label) for label in labels},
@@ -167,6 +172,7 @@ class _ModelFamilies:
             requests=_timed(self._request, own, "outcome"),
             stages=_timed(self._stage, own, "stage"),
             batches={rows: batches[str(rows)] for rows in sorted(map(int, batches))},
+            cache_lookups={sample.labels["result"]: int(sample.value) for sample in _samples(self._cache_lookups, own)},
         )
 
 
@@ -181,6 +187,7 @@ class _ModelMetrics:
     batch_rows: Histogram
     batch_fill: Histogram
     input_errors: Callable[[str], Counter]
+    cache_lookups: dict[str, Counter]
     set_size: Histogram
     empty_sets: Counter
     positives: dict[str, Counter]
@@ -190,6 +197,8 @@ class _ModelMetrics:
         self.last_request.set_to_current_time()
         for name, stage in record.stages.items():
             self.stages[name].observe(stage.seconds)
+        self.cache_lookups["hit"].inc(record.cache_hits)
+        self.cache_lookups["miss"].inc(record.cache_misses)
         for outcome in record.outcomes:
             if isinstance(outcome, LabelsetError):
                 self.input_errors(outcome.code).inc()

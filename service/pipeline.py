@@ -1,6 +1,7 @@
 """Inputs -> arrays -> queue -> batch -> session -> label sets, off the event loop, as one readable path."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,9 @@ from service.catalogue import Kind, ServedModel
 from service.errors import EmptyInput
 from service.intake import Item
 from service.record import Stage, current_record
+from service.result_cache import ResultCache
 from service.sharing import Sharing
-from service.wishes import Wish
+from service.wishes import Wish, Wishes
 
 _NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "text": "a text"}
 
@@ -26,32 +28,42 @@ _NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "tex
 class Pipeline:
     """Answers requests: decoding in a pool of threads, inference behind a queue, as much as there is room for."""
 
-    def __init__(self, admission: Admission, decode_threads: int, batcher: Batcher) -> None:
+    def __init__(self, admission: Admission, decode_threads: int, batcher: Batcher, cache: ResultCache) -> None:
         self.admission = admission
+        self._cache = cache
         self._decoding = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
         self._batcher = batcher
         self._sharing: Sharing[list[LabelSets | LabelsetError]] = Sharing()
 
-    async def answer(self, model: ServedModel, items: Sequence[Item], wish: Wish) -> list[Answer | LabelsetError]:
+    async def answer(self, model: ServedModel, items: Sequence[Item], wishes: Wishes) -> list[Answer | LabelsetError]:
         """Answer inputs; one that cannot be answered fails alone, its error in its place.
 
         Raises:
-            InvalidSparsity, UnknownLabel: a wish that the model cannot grant.
+            InvalidSparsity, UnknownLabel: a wish for all inputs that the model cannot grant.
             QueueFull: there is no room for so many.
         """
         record = current_record()
         record.model = model
-        wish.check(model)
+        refusals = wishes.refusals(model)
+        if refusals:
+            items = [refusal or item for refusal, item in zip(refusals, items, strict=True)]
+        each = wishes.each(len(items))
+        sparsities = [wish.sparsity for wish in each]
         with self.admission.hold(len(items)):
-            # A picture that many ask for at once, or a request that is sent again because it was slow.
-            question = (model, wish.sparsity, tuple(map(_Same, items)))
-            record.outcomes = outcomes = await self._sharing.get(
-                question, lambda: self._outcomes(model, items, wish.sparsity)
-            )
-        return [_named(item, outcome, wish) for item, outcome in zip(items, outcomes, strict=True)]
+            compute = functools.partial(self._computed_once, model)
+            record.outcomes = outcomes = await self._cache.get(model, items, sparsities, compute)
+        return [_named(item, outcome, wish) for item, outcome, wish in zip(items, outcomes, each, strict=True)]
+
+    async def _computed_once(
+        self, model: ServedModel, items: Sequence[Item], sparsities: Sequence[Sparsity]
+    ) -> list[LabelSets | LabelsetError]:
+        """The outcomes, of a computation that is under way where there is one."""
+        # A picture that many ask for at once, or a request that is sent again because it was slow.
+        question = (model, tuple(sparsities), tuple(map(_Same, items)))
+        return await self._sharing.get(question, lambda: self._outcomes(model, items, sparsities))
 
     async def _outcomes(
-        self, model: ServedModel, items: Sequence[Item], sparsity: Sparsity
+        self, model: ServedModel, items: Sequence[Item], sparsities: Sequence[Sparsity]
     ) -> list[LabelSets | LabelsetError]:
         """What becomes of each input, as the model says it."""
         loop = asyncio.get_running_loop()
@@ -59,8 +71,12 @@ class Pipeline:
         # Before the queue, so that what cannot be decoded never meets the inputs of others.
         arrays = await asyncio.gather(*(loop.run_in_executor(self._decoding, _to_array, model, item) for item in items))
         current_record().stages["decode"] = Stage(started, time.perf_counter())
-        sound = [array for array in arrays if not isinstance(array, LabelsetError)]
-        answers = iter(await self._batcher.infer(model, sound, sparsity))
+        sound = [
+            (array, sparsity)
+            for array, sparsity in zip(arrays, sparsities, strict=True)
+            if not isinstance(array, LabelsetError)
+        ]
+        answers = iter(await self._batcher.infer(model, sound))
         return [array if isinstance(array, LabelsetError) else next(answers) for array in arrays]
 
     def close(self) -> None:

@@ -40,10 +40,13 @@ class RequestRecord:
         key: Name of the API key that it came with, whether or not that was for this.
         trace_context: Headers of a trace that the request is part of (W3C).
         stages: `decode`, `queue` and `infer`, as far as it got, one after the other. Of several inputs `queue` and
-            `infer` are those of the one answered last, so that the stages never sum to more than the whole. Of
-            requests that share one computation (`service/sharing.py`) only the first has stages.
+            `infer` are those of the one answered last, so that the stages never sum to more than the whole. A
+            request that has joined the computation of another (`service/sharing.py`) has the parts of its stages that
+            it has waited for.
         model: The model that was chosen for it.
         outcomes: What became of each of its inputs.
+        cache_hits: Inputs whose answers were kept from before.
+        cache_misses: Inputs that were looked up in vain.
         status: That of the answer; 500 is what the server says where nothing else was said.
         error_code: Code of the error that it was answered with.
     """
@@ -57,6 +60,8 @@ class RequestRecord:
     stages: dict[str, Stage] = field(default_factory=dict)
     model: ServedModel | None = None
     outcomes: Sequence[LabelSets | LabelsetError] = ()
+    cache_hits: int = 0
+    cache_misses: int = 0
     status: int = 500
     error_code: str | None = None
     started: float = field(default_factory=time.perf_counter)

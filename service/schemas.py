@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.manifest import Preprocessing, Provenance, SparsityPolicy, Task
 from service.catalogue import Kind
-from service.wishes import WishFields
+from service.wishes import OwnWishes, WishFields
 
 _DIGEST = "sha256 of the bundle's bundle.json, which names those of all other files."
 
@@ -34,10 +34,15 @@ class PredictJson(PredictOptions):
     images: list[str] | None = Field(None, description="Several encoded pictures in base64.")
     audio: str | None = Field(None, description="One encoded recording (WAV, FLAC, …) in base64.")
     audios: list[str] | None = Field(None, description="Several encoded recordings in base64.")
+    wishes: list[OwnWishes] | None = Field(
+        None,
+        description="Wishes for single inputs, one object for each, in their order; they go before those for all "
+        "of them. What an object leaves out is as for all; null takes back what is said for all.",
+    )
 
     @model_validator(mode="after")
     def _holds_one_kind_of_input(self) -> "PredictJson":
-        names = [name for name in PredictJson.model_fields if name not in PredictOptions.model_fields]
+        names = [name for name in PredictJson.model_fields if name not in {*PredictOptions.model_fields, "wishes"}]
         given = [name for name in names if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"a body must hold exactly one of {', '.join(names)}, got {given or 'none'}")

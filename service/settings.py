@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     max_batch_rows: int = Field(default=32, ge=1, description="inputs, of any requests, computed together")
     max_batch_tokens: int = Field(default=4096, ge=1, description="tokens computed together, padding included")
     max_waiting: int = Field(default=256, ge=1, description="inputs worked on or waiting; more are refused with 503")
+    result_cache_rows: int = Field(default=0, ge=0, description="inputs whose answers are kept; 0: none")
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="bytes of one request")
     head_seconds: float = Field(default=10, gt=0, description="time for the head of a request to arrive")
     body_seconds: float = Field(default=60, gt=0, description="time for the body of a request to arrive")

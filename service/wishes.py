@@ -1,16 +1,18 @@
 """What a caller wishes of label sets: how many labels the model is to give, and which of those he wants to be told."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from model.errors import LabelsetError
 from model.labels import LabelSet
 from model.predictor import LabelSets
 from model.session import Sparsity
 from service.catalogue import ServedModel
-from service.errors import UnknownLabel
+from service.errors import InvalidRequest, UnknownLabel
 
 
 def _number(value: Any) -> Any:
@@ -24,9 +26,13 @@ def _number(value: Any) -> Any:
 _Int = Annotated[int, BeforeValidator(_number), Field(ge=-(2**63), lt=2**63)]
 _Float = Annotated[float, BeforeValidator(_number)]
 
+# An input whose own wish says one of them says how sparse its answer is to be, whatever is wished for the others.
+_HOW_SPARSE = {"label_count", "sparsity_rate"}
+_MAX_LABELS_COMPARED = 1000
+
 
 class WishFields(BaseModel):
-    """The wishes that a request may state; each holds for all of its inputs."""
+    """The wishes that a request may state, for all of its inputs or for one."""
 
     label_count: _Int | None = Field(
         default=None,
@@ -55,6 +61,33 @@ class WishFields(BaseModel):
             exclude=frozenset(self.exclude or ()),
         )
 
+    def of_inputs(self, count: int, own: Sequence["WishFields"] | None) -> "Wishes":
+        """What is wished for the inputs of a request, where this is what it says for all of them.
+
+        Args:
+            count: Number of inputs.
+            own: What it says for each of them; that goes before what it says for all, also where it says null.
+
+        Raises:
+            InvalidRequest: another number of wishes than of inputs.
+        """
+        if own is None:
+            return Wishes(self.wish())
+        if len(own) != count:
+            raise InvalidRequest(f"wishes must hold one for each of the {count} inputs, got {len(own)}")
+        return Wishes(self.wish(), [self._overridden_by(fields).wish() for fields in own])
+
+    def _overridden_by(self, own: "WishFields") -> "WishFields":
+        said = own.model_dump(exclude_unset=True)
+        replaced = said.keys() | (_HOW_SPARSE if said.keys() & _HOW_SPARSE else set())
+        return WishFields(**(self.model_dump(include=WishFields.model_fields.keys() - replaced) | said))
+
+
+class OwnWishes(WishFields):
+    """The wishes for one input of several."""
+
+    model_config = ConfigDict(extra="forbid")
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -81,7 +114,7 @@ class Wish:
         for name, labels in (("only", self.only or ()), ("exclude", self.exclude)):
             for label in sorted(labels):
                 if label not in model.predictor.label_positions:
-                    near = difflib.get_close_matches(label, model.manifest.labels, n=3)
+                    near = _similar(label, model.manifest.labels)
                     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
                     raise UnknownLabel(
                         f"{name} must hold labels of {model.name}, got {label[:80]!r}{hint}", labels=near
@@ -102,3 +135,42 @@ class Wish:
             and (self.only is None or scored.label in self.only)
         )
         return replace(label_set, labels=labels[: self.max_labels])
+
+
+def _similar(label: str, labels: Sequence[str]) -> list[str]:
+    # Of more it takes longer than an answer does, and a request may name a wrong label for each of its inputs.
+    return difflib.get_close_matches(label[:80], labels, n=3) if len(labels) <= _MAX_LABELS_COMPARED else []
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is wished for the inputs of a request.
+
+    Attributes:
+        common: For all of them.
+        own: For each of them; empty where that is the common one.
+    """
+
+    common: Wish
+    own: Sequence[Wish] = ()
+
+    def each(self, count: int) -> Sequence[Wish]:
+        """The wish for each of `count` inputs."""
+        return self.own or [self.common] * count
+
+    def refusals(self, model: ServedModel) -> list[LabelsetError | None]:
+        """Of the wishes for single inputs those that a model cannot grant, as errors: such an input fails alone.
+
+        Raises:
+            InvalidSparsity, UnknownLabel: the model cannot grant the common wish.
+        """
+        self.common.check(model)
+        return [_refusal(wish, model) for wish in self.own]
+
+
+def _refusal(wish: Wish, model: ServedModel) -> LabelsetError | None:
+    try:
+        wish.check(model)
+    except LabelsetError as error:
+        return error
+    return None

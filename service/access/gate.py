@@ -68,8 +68,28 @@ class Gate:
             Forbidden: the key is for other things.
             RateLimited: the key was used too fast.
         """
-        if self._path is None:
+        holder = self._allowed(secret, scope)
+        if holder is None:
             return ANYONE
+        wait = holder.rate.take() if holder.rate else 0
+        if wait:
+            seconds = math.ceil(wait)
+            raise RateLimited(f"this key was used too fast: try again in {seconds} s", retry_after_seconds=seconds)
+        return holder.caller
+
+    def check(self, secret: str | None, scope: Scope) -> None:
+        """Refuse a key as `admit` does, before there is a request: this is no use of the key.
+
+        Raises:
+            Unauthorized: no key, or none that is known.
+            Forbidden: the key is for other things.
+        """
+        self._allowed(secret, scope)
+
+    def _allowed(self, secret: str | None, scope: Scope) -> _Holder | None:
+        """Whose key was sent; None where nobody needs one."""
+        if self._path is None:
+            return None
         if not secret:
             raise Unauthorized("this needs an API key: send Authorization: Bearer KEY, or X-API-Key: KEY")
         holder = self._holder_of(secret)
@@ -78,11 +98,7 @@ class Gate:
         current_record().key = holder.caller.name
         if scope not in holder.scopes:
             raise Forbidden(f"this needs a key with the scope {scope}, got one with {list(holder.scopes)}", scope=scope)
-        wait = holder.rate.take() if holder.rate else 0
-        if wait:
-            seconds = math.ceil(wait)
-            raise RateLimited(f"this key was used too fast: try again in {seconds} s", retry_after_seconds=seconds)
-        return holder.caller
+        return holder
 
     def _holder_of(self, secret: str) -> _Holder | None:
         digest = hashlib.sha256(secret.encode()).digest()

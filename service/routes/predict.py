@@ -42,14 +42,14 @@ async def predict(
     A model that labels words answers with the words of a text, each with its labels.
 
     Without `label_count` and `sparsity_rate` the model decides how many labels there are. Options may stand in the
-    query, and in a JSON body too, which goes before the query.
+    query, and in a JSON body too, which goes before the query; its `wishes` say them for each input apart.
 
     A request with one input that fails gets that input's error as its answer. In a batch an input fails alone: the
     answer is 200 and the error stands at its index, even where every input failed.
     """
     inputs = await read_inputs(request, options, serving.settings.max_batch_size)
     model = serving.catalogue.choose(inputs.kind, inputs.options.model, inputs.options.version)
-    answers = await while_wanted(request, serving.pipeline.answer(model, inputs.items, inputs.options.wish()))
+    answers = await while_wanted(request, serving.pipeline.answer(model, inputs.items, inputs.wishes))
     if len(answers) == 1 and isinstance(answers[0], LabelsetError):
         raise answers[0]
     return PredictAnswer(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.schemas import ErrorAnswer, PredictJson
+from service.wishes import OwnWishes
 
 # A picture of 8 by 8 pixels, small enough to read and real enough to be answered.
 _PNG = (
@@ -16,6 +17,10 @@ _DIGEST = "b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c"
 _JSON_EXAMPLES = {
     "one text": {"text": _SENTENCE},
     "several texts, three labels each": {"texts": [_SENTENCE, "The malware deletes event logs."], "label_count": 3},
+    "several texts, each with wishes of its own": {
+        "texts": [_SENTENCE, "The malware deletes event logs."],
+        "wishes": [{"label_count": 3}, {"min_probability": 0.5}],
+    },
     "the words of a text": {"words": ["The", "dog", "barks", "."], "model": "brown"},
     "one image": {"image": _PNG},
     "one recording": {"audio": _WAV},
@@ -24,12 +29,21 @@ _JSON_EXAMPLES = {
 
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 
+
+def _json_schema() -> dict[str, Any]:
+    """Of a JSON body, in one piece: a reference would be looked for at the root of the whole document."""
+    schema = PredictJson.model_json_schema()
+    own_wishes = schema.pop("$defs")[OwnWishes.__name__]
+    schema["properties"]["wishes"]["anyOf"][0]["items"] = own_wishes
+    return schema
+
+
 PREDICT_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
-                "schema": PredictJson.model_json_schema(),
+                "schema": _json_schema(),
                 "examples": {name: {"value": value} for name, value in _JSON_EXAMPLES.items()},
             },
             "multipart/form-data": {

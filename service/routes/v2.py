@@ -120,7 +120,7 @@ async def infer(request: Request, serving: AdmittingState, name: str, version: s
     body = await request.body()
     is_large = len(body) > LARGE_BYTES or "content-encoding" in request.headers
     question = await computed(is_large, _read, request, body, model, serving.settings)
-    answers = await while_wanted(request, serving.pipeline.answer(model, question.items, question.wish))
+    answers = await while_wanted(request, serving.pipeline.answer(model, question.items, question.wishes))
     return await computed(question.is_dense, _write, request, model, question, answers)
 
 

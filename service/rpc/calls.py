@@ -96,12 +96,21 @@ class Calls:
         return grpc.stream_unary_rpc_method_handler(answer)
 
     def stream(self, path: str, scope: Scope, work: Work, wrap: Callable[[Outcome], Message]) -> grpc.RpcMethodHandler:
-        """A call of any number of messages, each a request of its own, answered one after the other."""
+        """A call of any number of messages, each a request of its own, answered one after the other.
+
+        Its key is looked at before anything is read, and again with each message: it may be taken away meanwhile.
+        """
 
         async def work_on(context: grpc.aio.ServicerContext, message: bytes) -> Message:
             return await work(message, self._caller(context, scope))
 
         async def answer(_: object, context: grpc.aio.ServicerContext) -> None:
+            try:
+                self._gate.check(sent_key(_headers(context)), scope)
+            except LabelsetError:
+                with self._recorded(path, context) as record:  # in which the refusal now leaves the caller's name
+                    _tell(context, record, await self._outcome(record, work_on(context, b"")))
+                return
             while (message := await self._next_message(context)) is not grpc.aio.EOF:
                 with self._recorded(path, context) as record:
                     outcome = await self._outcome(record, work_on(context, message))

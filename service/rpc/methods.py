@@ -107,7 +107,7 @@ class Methods:
         model, question = await computed(
             len(content) > LARGE_BYTES, read_question, content, serving.catalogue, serving.settings.max_batch_size
         )
-        answers = await serving.pipeline.answer(model, question.items, question.wish)
+        answers = await serving.pipeline.answer(model, question.items, question.wishes)
         return await computed(question.is_dense, write_answer, model, question, answers)
 
     async def _repository_index(self, content: bytes, caller: Caller) -> Message:

@@ -19,7 +19,7 @@ from service.v2.wire import (
     parse_header_length,
     parse_request,
 )
-from service.wishes import Wish
+from service.wishes import Wishes
 
 # A body that is the input itself says nothing else. As Triton does, it is answered with bytes.
 _RAW = InferHead(parameters=RequestParameters(binary_data_output=True))
@@ -40,9 +40,14 @@ class Question:
     wanted: Sequence[RequestedOutput]
 
     @property
-    def wish(self) -> Wish:
-        """What the caller wishes for every input."""
-        return self.header.parameters.wish()
+    def wishes(self) -> Wishes:
+        """What the caller wishes for each input.
+
+        Raises:
+            InvalidRequest: another number of wishes for single inputs than of inputs.
+        """
+        parameters = self.header.parameters
+        return parameters.of_inputs(len(self.items), parameters.wishes)
 
     @property
     def is_dense(self) -> bool:

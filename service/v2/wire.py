@@ -54,9 +54,14 @@ class RequestedOutput(_Part):
     parameters: OutputParameters = OutputParameters()
 
 
-class RequestParameters(_Part, WishFields, extra="forbid"):
-    """What a caller wishes for all inputs."""
+class OwnParameters(_Part, WishFields, extra="forbid"):
+    """What a caller wishes for one input."""
 
+
+class RequestParameters(_Part, WishFields, extra="forbid"):
+    """What a caller wishes for all inputs, and for each."""
+
+    wishes: list[OwnParameters] | None = None
     binary_data_output: bool = False
     # Clients can send them. They change nothing, as with a Triton model that has no priority levels.
     priority: _Int64 | None = None
@@ -169,7 +174,10 @@ def _parse_json(content: bytes) -> InferJson:
 def invalid_head(finding: Any) -> InvalidInferRequest:
     """The error of what pydantic has found in a request; of a parameter it names those that are known."""
     if finding["type"] == "extra_forbidden":
-        known = OutputParameters if finding["loc"][0] == "outputs" else RequestParameters
-        got = str(finding["loc"][-1])[:80]
-        return InvalidInferRequest(f"a parameter must be one of {list(known.model_fields)}, got {got!r}")
+        *where, name = finding["loc"]
+        known: type[_Part] = OutputParameters if where[0] == "outputs" else RequestParameters
+        what = "a parameter"
+        if "wishes" in where:
+            known, what = OwnParameters, f"a wish for element {where[-1]}"
+        return InvalidInferRequest(f"{what} must be one of {list(known.model_fields)}, got {str(name)[:80]!r}")
     return InvalidInferRequest(invalid_request([finding]).message)

@@ -65,9 +65,9 @@ def batcher():
         one.close()
 
 
-def _arrays(*lengths):
+def _inputs(*lengths, sparsity=LET_THE_MODEL_DECIDE):
     """Token ids that the model knows, of the given lengths."""
-    return [np.arange(5, 5 + length, dtype=np.int64) for length in lengths]
+    return [(np.arange(5, 5 + length, dtype=np.int64), sparsity) for length in lengths]
 
 
 async def _reached(condition):
@@ -81,7 +81,7 @@ def test_the_answers_are_those_of_the_model_in_the_order_of_the_inputs(model, ba
     expected = [model.predictor.infer([array])[0] for array in arrays]
 
     async def ask():
-        return await batcher().infer(model, arrays, LET_THE_MODEL_DECIDE)
+        return await batcher().infer(model, [(array, LET_THE_MODEL_DECIDE) for array in arrays])
 
     for answer, own in zip(asyncio.run(ask()), expected, strict=True):
         assert [label for label, _ in answer.labels] == [label for label, _ in own.labels]
@@ -91,9 +91,9 @@ def test_the_answers_are_those_of_the_model_in_the_order_of_the_inputs(model, ba
 def test_what_comes_while_a_runner_is_busy_goes_together_whoever_sent_it(model, batcher, gate):
     async def ask():
         one = batcher()
-        first = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
+        first = asyncio.create_task(one.infer(model, _inputs(4)))
         await _reached(lambda: gate.batches)
-        others = [asyncio.create_task(one.infer(model, _arrays(4), Sparsity(label_count=k))) for k in range(4)]
+        others = [asyncio.create_task(one.infer(model, _inputs(4, sparsity=Sparsity(label_count=k)))) for k in range(4)]
         await _reached(lambda: one.waiting == 4)
         gate.opened.set()
         return await first, [(await other)[0] for other in others]
@@ -119,9 +119,9 @@ def test_a_batch_holds_what_fits_the_oldest_first_and_texts_of_one_length(
 ):
     async def ask():
         one = batcher(**limits)
-        first = asyncio.create_task(one.infer(model, _arrays(5), LET_THE_MODEL_DECIDE))
+        first = asyncio.create_task(one.infer(model, _inputs(5)))
         await _reached(lambda: gate.batches)
-        rest = asyncio.create_task(one.infer(model, _arrays(*lengths), LET_THE_MODEL_DECIDE))
+        rest = asyncio.create_task(one.infer(model, _inputs(*lengths)))
         await _reached(lambda: one.waiting == len(lengths))
         gate.opened.set()
         await asyncio.gather(first, rest)
@@ -134,14 +134,14 @@ def test_a_row_that_breaks_its_batch_fails_alone_and_its_request_is_named(model,
     async def ask():
         one = batcher()
         take_in_hand(RequestRecord(request_id="mine"))
-        first = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
+        first = asyncio.create_task(one.infer(model, _inputs(4)))
         await _reached(lambda: gate.batches)
-        rest = asyncio.create_task(one.infer(model, _arrays(5, POISON, 6), LET_THE_MODEL_DECIDE))
+        rest = asyncio.create_task(one.infer(model, _inputs(5, POISON, 6)))
         await _reached(lambda: one.waiting == 3)
         gate.opened.set()
         await first
         answers = await rest
-        again = await one.infer(model, _arrays(7), LET_THE_MODEL_DECIDE)
+        again = await one.infer(model, _inputs(7))
         return [isinstance(answer, LabelsetError) for answer in (*answers, *again)]
 
     assert asyncio.run(ask()) == [False, True, False, False]
@@ -154,10 +154,10 @@ def test_a_row_that_breaks_its_batch_fails_alone_and_its_request_is_named(model,
 def test_who_has_left_is_not_computed(model, batcher, gate):
     async def ask():
         one = batcher()
-        first = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
+        first = asyncio.create_task(one.infer(model, _inputs(4)))
         await _reached(lambda: gate.batches)
-        left = asyncio.create_task(one.infer(model, _arrays(5, 6), LET_THE_MODEL_DECIDE))
-        stays = asyncio.create_task(one.infer(model, _arrays(7), LET_THE_MODEL_DECIDE))
+        left = asyncio.create_task(one.infer(model, _inputs(5, 6)))
+        stays = asyncio.create_task(one.infer(model, _inputs(7)))
         await _reached(lambda: one.waiting == 3)
         left.cancel()
         await asyncio.sleep(0)
@@ -172,14 +172,14 @@ def test_who_has_left_is_not_computed(model, batcher, gate):
 def test_who_has_left_takes_no_place_in_a_batch(model, batcher, gate):
     async def ask():
         one = batcher(rows=2)
-        first = asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))
+        first = asyncio.create_task(one.infer(model, _inputs(4)))
         await _reached(lambda: gate.batches)
-        stays = asyncio.create_task(one.infer(model, _arrays(5), LET_THE_MODEL_DECIDE))
-        left = asyncio.create_task(one.infer(model, _arrays(5, 5, 5), LET_THE_MODEL_DECIDE))
+        stays = asyncio.create_task(one.infer(model, _inputs(5)))
+        left = asyncio.create_task(one.infer(model, _inputs(5, 5, 5)))
         await _reached(lambda: one.waiting == 4)
         left.cancel()
         await asyncio.sleep(0)
-        comes = asyncio.create_task(one.infer(model, _arrays(6), LET_THE_MODEL_DECIDE))
+        comes = asyncio.create_task(one.infer(model, _inputs(6)))
         await _reached(lambda: one.waiting == 5)
         gate.opened.set()
         await asyncio.gather(first, stays, comes)
@@ -194,7 +194,7 @@ def test_a_session_that_answers_too_few_has_failed_and_nobody_waits_on(model, ba
 
     async def ask():
         async with asyncio.timeout(20):
-            return await batcher().infer(model, _arrays(4, 5), LET_THE_MODEL_DECIDE)
+            return await batcher().infer(model, _inputs(4, 5))
 
     assert all(isinstance(answer, LabelsetError) for answer in asyncio.run(ask()))
     assert {record.getMessage() for record in caplog.records} == {"text-demo/1 failed to answer"}
@@ -204,7 +204,7 @@ def test_a_runner_outlives_the_loop_of_a_caller(model, batcher, gate):
     one = batcher()
 
     async def ask():
-        return await one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE)
+        return await one.infer(model, _inputs(4))
 
     async def leave():
         asking = asyncio.create_task(ask())
@@ -219,14 +219,14 @@ def test_a_runner_outlives_the_loop_of_a_caller(model, batcher, gate):
 def test_closing_answers_what_waits_and_takes_nothing_more(model, batcher, gate):
     async def ask():
         one = batcher()
-        asked = [asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE))]
+        asked = [asyncio.create_task(one.infer(model, _inputs(4)))]
         await _reached(lambda: gate.batches)
-        asked += [asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE)) for _ in range(2)]
+        asked += [asyncio.create_task(one.infer(model, _inputs(4))) for _ in range(2)]
         await _reached(lambda: one.waiting == 2)
         gate.opened.set()
         await asyncio.to_thread(one.close)
         with pytest.raises(NotReady):
-            await one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE)
+            await one.infer(model, _inputs(4))
         return len(await asyncio.gather(*asked))
 
     assert asyncio.run(ask()) == 3
@@ -235,7 +235,7 @@ def test_closing_answers_what_waits_and_takes_nothing_more(model, batcher, gate)
 def test_several_runners_work_at_the_same_time(model, batcher, gate):
     async def ask():
         one = batcher(rows=1, runners=3)
-        asked = [asyncio.create_task(one.infer(model, _arrays(4), LET_THE_MODEL_DECIDE)) for _ in range(3)]
+        asked = [asyncio.create_task(one.infer(model, _inputs(4))) for _ in range(3)]
         await _reached(lambda: len(gate.batches) == 3)
         gate.opened.set()
         await asyncio.gather(*asked)

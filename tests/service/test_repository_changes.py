@@ -19,8 +19,9 @@ from service.catalogue import ModelNotFound, VersionNotFound
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.repository import Entry, ModelRefused, Repository
+from service.result_cache import ResultCache
 from service.settings import Settings
-from service.wishes import Wish
+from service.wishes import Wish, Wishes
 
 SENTENCE = "The group sent phishing mails to the staff of two banks."
 
@@ -365,7 +366,7 @@ def test_who_is_using_a_model_that_goes_gets_his_answer_and_then_its_session_goe
 ):
     """One request is being computed and one waits in the queue, when their model is unloaded or replaced."""
     settings = Settings(models=root, runners=1, max_batch_rows=1)
-    pipeline = Pipeline(Admission(8), 1, Batcher(settings.batch_limits, settings.runners, Metrics()))
+    pipeline = Pipeline(Admission(8), 1, Batcher(settings.batch_limits, settings.runners, Metrics()), ResultCache(1))
     model = repository.catalogue.get("mine")
     parts = sessions_of(model)
     if way == "replaced":
@@ -375,7 +376,10 @@ def test_who_is_using_a_model_that_goes_gets_his_answer_and_then_its_session_goe
 
     async def ask_and_change():
         nonlocal model
-        asked = [asyncio.create_task(pipeline.answer(model, [SENTENCE], Wish(LET_THE_MODEL_DECIDE))) for _ in range(2)]
+        asked = [
+            asyncio.create_task(pipeline.answer(model, [SENTENCE], Wishes(Wish(LET_THE_MODEL_DECIDE))))
+            for _ in range(2)
+        ]
         model = None
         assert await asyncio.to_thread(gate.reached.wait, 20)
         if way == "unloaded":

@@ -1,9 +1,12 @@
 """The same is computed once for all who wait for it, and for nobody who has left."""
 
 import asyncio
+import contextlib
+import time
 
 import pytest
 
+from service.record import RequestRecord, Stage, current_record, take_in_hand
 from service.sharing import Sharing
 
 
@@ -109,3 +112,53 @@ def test_nobody_waits_for_work_that_was_given_up():
         return await sharing.get("a", work.run), work.cancelled
 
     assert _run(scenario) == ("result 51", 50)
+
+
+def test_each_record_tells_the_stages_of_the_work_from_when_its_request_came():
+    async def scenario():
+        sharing, ends = Sharing(), {"first": asyncio.Event(), "second": asyncio.Event()}
+        true_stages = {}
+
+        async def work():
+            for name, end in ends.items():
+                start = time.perf_counter()
+                await end.wait()
+                true_stages[name] = current_record().stages[name] = Stage(start, time.perf_counter())
+
+        async def request():
+            take_in_hand(record := RequestRecord())
+            with contextlib.suppress(asyncio.CancelledError):
+                await sharing.get("a", work)
+            return record
+
+        async def come():
+            task = asyncio.create_task(request())
+            await asyncio.sleep(0.02)
+            return task
+
+        begins, comes_in_first, leaves_in_first = [await come() for _ in range(3)]
+        leaves_in_first.cancel()
+        ends["first"].set()
+        await asyncio.sleep(0.02)
+        comes_in_second, leaves_in_second = [await come() for _ in range(2)]
+        begins.cancel()
+        leaves_in_second.cancel()
+        await asyncio.sleep(0.02)
+        ends["second"].set()
+        records = (begins, comes_in_first, leaves_in_first, comes_in_second, leaves_in_second)
+        return true_stages, [await record for record in records]
+
+    stages, (begins, comes_in_first, leaves_in_first, comes_in_second, leaves_in_second) = _run(scenario)
+    assert begins.stages == stages
+    first, second = comes_in_first.stages.values()
+    assert list(comes_in_first.stages) == ["first", "second"]
+    assert second == stages["second"]
+    assert first.end == stages["first"].end
+    assert first.start - stages["first"].start > 0.01
+    assert comes_in_first.started <= first.start
+    assert list(comes_in_second.stages) == ["second"]
+    second = comes_in_second.stages["second"]
+    assert second.end == stages["second"].end
+    assert second.start - stages["second"].start > 0.01
+    # Neither had seen the end of a stage.
+    assert leaves_in_first.stages == leaves_in_second.stages == {}

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 import grpc
@@ -112,14 +113,71 @@ def test_health_needs_no_key(call):
     assert call("ServerReady", service_pb2.ServerReadyRequest()).ready
 
 
-def test_each_request_of_a_stream_needs_the_key(guarded):
-    _, address, keys = guarded
+@pytest.mark.parametrize(
+    ("key", "code", "name"),
+    [
+        (None, grpc.StatusCode.UNAUTHENTICATED, ""),
+        ("labelset_wrong", grpc.StatusCode.UNAUTHENTICATED, ""),
+        ("admin", grpc.StatusCode.PERMISSION_DENIED, " by admin"),
+    ],
+)
+def test_a_stream_without_a_key_is_refused_before_it_says_anything(guarded, key, code, name):
+    service, address, keys = guarded
+    lines, free = service.log.read_text().count("ModelStreamInfer"), threading.Event()
+
+    def nothing():
+        free.wait(60)
+        yield infer_request()
+
+    metadata = [("x-api-key", keys.get(key, key))] if key else []
     with grpc.insecure_channel(address) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        [answer] = stub.ModelStreamInfer(iter([infer_request()]), timeout=60)
-        assert "needs an API key" in answer.error_message
-        [answer] = stub.ModelStreamInfer(iter([infer_request()]), metadata=[("x-api-key", keys["infer"])], timeout=60)
-        assert not answer.error_message
+        try:
+            with pytest.raises(grpc.RpcError) as caught:
+                list(stub.ModelStreamInfer(nothing(), metadata=metadata, timeout=20))
+        finally:
+            free.set()
+    assert caught.value.code() == code
+    assert "x-request-id" in dict(caught.value.trailing_metadata())
+    [line] = [line for line in service.log.read_text().splitlines() if "ModelStreamInfer" in line][lines:]
+    assert re.search(rf" 40[13] \S+ ms{name} (unauthorized|forbidden) ", line)
+
+
+def test_each_request_of_a_stream_needs_the_key(serve_rpc, tmp_path):
+    """Also one that was taken away since the stream began. Beginning a stream is no use of a key that has a rate."""
+    key, secret = new_key("slow", requests_per_second=0.01)
+    write_keys(tmp_path / "keys.json", [key])
+    _, address = serve_rpc(keys_file=tmp_path / "keys.json", watch_seconds=0.05)
+    answered, revoked = threading.Event(), threading.Event()
+
+    def messages():
+        yield infer_request()
+        yield infer_request()
+        assert answered.wait(30)
+        write_keys(tmp_path / "keys.json", [])
+        assert revoked.wait(30)
+        yield infer_request()
+
+    with grpc.insecure_channel(address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        answers = stub.ModelStreamInfer(messages(), metadata=[("x-api-key", secret)], timeout=60)
+        assert not next(answers).error_message
+        assert "used too fast" in next(answers).error_message
+        answered.set()
+        deadline = time.monotonic() + 20
+        while _status(stub, secret) != grpc.StatusCode.UNAUTHENTICATED:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        revoked.set()
+        assert "not known here" in next(answers).error_message
+
+
+def _status(stub, secret) -> grpc.StatusCode:
+    try:
+        stub.ServerMetadata(service_pb2.ServerMetadataRequest(), metadata=[("x-api-key", secret)], timeout=20)
+    except grpc.RpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
 
 
 def test_the_log_names_the_key_and_never_holds_it(guarded, call):
