@@ -66,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             repository = await asyncio.to_thread(Repository.open, settings, host)
             closing.callback(repository.close)
             admission = Admission(settings.max_waiting)
-            batcher = Batcher(settings.batch_limits, settings.runners, counted)
+            batcher = Batcher(settings.batch_limits, settings.runner_count, counted)
             cache = ResultCache(settings.result_cache_rows)
             pipeline = Pipeline(admission, settings.decode_threads, batcher, cache)
             closing.callback(pipeline.close)

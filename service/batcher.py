@@ -8,6 +8,7 @@ import contextlib
 import heapq
 import itertools
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -56,8 +57,8 @@ class _Row:
 class Batcher:
     """Queues of inputs, one a model, and threads that answer them in batches.
 
-    There is no timer: a runner that is free takes what waits, so that a batch is as large as the load makes it. Which
-    model is next is decided by which input has waited longest.
+    There is no timer: a runner that is free takes its share of what waits, so that a batch is as large as the load
+    makes it. Which model is next is decided by which input has waited longest.
     """
 
     def __init__(self, limits: BatchLimits, runners: int, metrics: Metrics) -> None:
@@ -125,7 +126,9 @@ class Batcher:
             return None
         model = min(self._queues, key=lambda model: self._queues[model][0].order)
         queue = self._queues[model]
-        batch = _choose(queue, self._limits, by_length=model.kind == "text")
+        # Its share, not all of it: what one runner takes, the others cannot help with.
+        share = math.ceil(len(queue) / len(self._runners))
+        batch = _choose(queue, min(share, self._limits.rows), self._limits.tokens, by_length=model.kind == "text")
         chosen = {row.order for row in batch}
         self._queues[model] = deque(row for row in queue if row.order not in chosen)
         now = time.perf_counter()
@@ -178,16 +181,16 @@ class Batcher:
         self._queues = {model: queue for model, queue in present.items() if queue}
 
 
-def _choose(queue: Sequence[_Row], limits: BatchLimits, by_length: bool) -> list[_Row]:
+def _choose(queue: Sequence[_Row], row_limit: int, token_limit: int, by_length: bool) -> list[_Row]:
     """The row that has waited longest, and as many others as fit: of texts those of the most similar length."""
     if not by_length:
-        return list(itertools.islice(queue, limits.rows))
+        return list(itertools.islice(queue, row_limit))
     oldest = queue[0]
     batch, longest = [oldest], oldest.length
     others = itertools.islice(queue, 1, None)
-    for row in heapq.nsmallest(limits.rows - 1, others, key=lambda row: abs(row.length - oldest.length)):
+    for row in heapq.nsmallest(row_limit - 1, others, key=lambda row: abs(row.length - oldest.length)):
         padded = max(longest, row.length) * (len(batch) + 1)
-        if padded > limits.tokens:
+        if padded > token_limit:
             break
         batch.append(row)
         longest = max(longest, row.length)

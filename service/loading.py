@@ -28,8 +28,9 @@ def load_model(
     Raises:
         LabelsetError: the graph cannot be loaded, or the model does not answer as it did on the day of export.
     """
-    session = host.session(bundle, settings.device, settings.runtime_threads) if host else None
-    predictor = Predictor(bundle, settings.device, threads=settings.runtime_threads, session=session)
+    threads = settings.runtime_thread_count
+    session = host.session(bundle, settings.device, threads) if host else None
+    predictor = Predictor(bundle, settings.device, threads=threads, session=session)
     examples = golden.replay(predictor)
     _warm_up(predictor, examples)
     # The golden examples went through with the default limits: those of the settings are for callers.

@@ -78,7 +78,7 @@ class SessionHost:
         """
         with self._changing:
             link = self._alive()
-        return link.ask(call, self._call_seconds)
+        return link.ask(call)
 
     def close(self) -> None:
         """End the process."""
@@ -93,7 +93,7 @@ class SessionHost:
         while True:
             with self._changing:
                 link = self._alive()
-            facts = link.ask(load, self._call_seconds)
+            facts = link.ask(load)
             with self._changing:
                 if self._link is link:  # else it has died meanwhile, and the next one knows nothing of this session
                     self._loaded[load.key] = load
@@ -111,18 +111,20 @@ class SessionHost:
         raise SessionProcessDied(f"the session process could not load the models in {_STARTS} attempts")
 
     def _started(self) -> SessionLink | None:
-        """A new process with what the one before had; None where it cannot load all of that."""
+        """A new process with what the one before had, less what cannot be loaded again; None where it dies of that."""
         if self._link is not None:
             logger.error("the session process %d died, starting another", self._link.pid)
             self._link.end()
-        link = SessionLink()
-        try:
-            for load in self._loaded.values():
-                link.ask(load, self._call_seconds)
-        except LabelsetError as error:
-            logger.error("the session process %d could not load what it should: %s", link.pid, error)
-            link.end()
-            return None
+        link = SessionLink(self._call_seconds)
+        for load in self._loaded.values():
+            try:
+                link.ask(load)
+            except SessionProcessDied:
+                logger.error("the session process %d died while it loaded %s", link.pid, load.bundle.path)
+                link.end()
+                return None
+            except LabelsetError as error:  # the others must not suffer for it
+                logger.error("the session process %d could not load %s again: %s", link.pid, load.bundle.path, error)
         return link
 
     def _sweep(self) -> None:
@@ -133,7 +135,7 @@ class SessionHost:
                 os.close(descriptor)
                 if self._link and self._link.alive:
                     with contextlib.suppress(LabelsetError):
-                        self._link.ask(Drop(key), self._call_seconds)
+                        self._link.ask(Drop(key))
 
 
 class HostedSession:

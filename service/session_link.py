@@ -1,25 +1,23 @@
-"""The process in which graphs are computed, from its start to its death, and the calls that it has not answered yet."""
+"""The process in which graphs are computed, from its start to its death.
+
+Each call has a channel to itself until it is answered: a socket, with a thread at its other end. Who asks also waits,
+so that no other thread hands on what is asked or answered.
+"""
 
 import contextlib
-import itertools
 import logging
 import os
 import socket
 import subprocess
 import sys
 import threading
-import time
-from concurrent.futures import Future
-from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any
 
 from model.errors import LabelsetError
+from service import session_messages
 from service.session_process import Call, Failure
 
 logger = logging.getLogger("labelset.service")
-
-# How often it is looked at whether a call has taken too long.
-_LOOK_SECONDS = 0.2
 
 
 class SessionProcessDied(LabelsetError):
@@ -34,18 +32,14 @@ class SessionFailed(LabelsetError):
     code = "session_failed"
 
 
-class _OpenCall(NamedTuple):
-    """A call that has not been answered."""
-
-    answer: "Future[Any]"
-    deadline: float
-
-
 class SessionLink:
     """One process. Calls may be made from any thread."""
 
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
+    def __init__(self, call_seconds: float) -> None:
+        """Start the process; one that does not answer a call for so long is killed."""
+        self._call_seconds = call_seconds
+        self._control, theirs = socket.socketpair()
+        self._control.settimeout(call_seconds)
         with theirs:
             self._process = subprocess.Popen(
                 # Not with -m: what it sends would be of types of its `__main__`. -P: the folder that we happen to be in
@@ -55,14 +49,10 @@ class SessionLink:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
-        self._connection: Connection[Any, Any] = Connection(ours.detach())
-        self._sending = threading.Lock()
-        self._numbers = itertools.count()
-        self._open: dict[int, _OpenCall] = {}
-        self._dead = threading.Event()
-        self._threads = [threading.Thread(target=run, daemon=True) for run in (self._listen, self._watch)]
-        for thread in self._threads:
-            thread.start()
+        # Guards the two that follow.
+        self._changing = threading.Lock()
+        self._idle: list[socket.socket] = []
+        self._dead = False
 
     @property
     def pid(self) -> int:
@@ -72,26 +62,17 @@ class SessionLink:
     @property
     def alive(self) -> bool:
         """Whether it may still answer."""
-        return not self._dead.is_set()
+        return not self._dead and self._process.poll() is None
 
-    def ask(self, call: Call, seconds: float) -> Any:
-        """Have a call answered within some seconds, or the process killed.
+    def ask(self, call: Call) -> Any:
+        """Have a call answered, or the process killed.
 
         Raises:
             LabelsetError: what the call raised there.
             SessionFailed: it failed in another way.
             SessionProcessDied: the process died before it answered.
         """
-        number, answer = next(self._numbers), Future[Any]()
-        # Before it is sent: a process that does not read may hold up the sending, too.
-        self._open[number] = _OpenCall(answer, time.monotonic() + seconds)
-        with self._sending:
-            if self._dead.is_set():
-                self._fail_all()
-            else:
-                with contextlib.suppress(OSError):  # it has just died; whoever listens will find out
-                    self._connection.send((number, call))
-        result = answer.result()
+        result = self._exchange(call)
         if not isinstance(result, Failure):
             return result
         if result.error:
@@ -102,41 +83,54 @@ class SessionLink:
 
     def end(self) -> None:
         """Close the connection, at which the process ends; one that does not is killed."""
-        # Closing it would not wake up whoever listens to it.
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as connection:
-            connection.shutdown(socket.SHUT_RDWR)
+        with self._changing:
+            self._dead = True
+        self._control.close()
         try:
             self._process.wait(timeout=2)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for thread in self._threads:
-            thread.join()
-        self._connection.close()
+        with self._changing:
+            while self._idle:
+                self._idle.pop().close()
 
-    def _listen(self) -> None:
-        try:
-            while True:
-                number, result = self._connection.recv()
-                self._open.pop(number).answer.set_result(result)
-        except (EOFError, OSError):
-            pass
-        except Exception:
-            logger.exception("the session process %d cannot be understood", self.pid)
-            self._process.kill()
-        self._dead.set()
-        with self._sending:
-            self._fail_all()
-
-    def _watch(self) -> None:
-        while not self._dead.wait(_LOOK_SECONDS):
-            now = time.monotonic()
-            if any(call.deadline < now for call in self._open.copy().values()):
+    def _exchange(self, call: Call) -> Any:
+        with contextlib.ExitStack() as closing:
+            try:
+                channel = closing.enter_context(self._channel())
+                session_messages.send(channel, call)
+                result = session_messages.receive(channel)
+            except TimeoutError:
                 logger.error("the session process %d did not answer in time: killing it", self.pid)
                 self._process.kill()
-                return
+                raise self._died() from None
+            except (EOFError, OSError):
+                raise self._died() from None
+            except Exception:
+                logger.exception("the session process %d cannot be understood: killing it", self.pid)
+                self._process.kill()
+                raise self._died() from None
+            with self._changing:
+                if not self._dead:
+                    self._idle.append(channel)
+                    closing.pop_all()  # it stays open
+        return result
 
-    def _fail_all(self) -> None:
-        while self._open:
-            _, call = self._open.popitem()
-            call.answer.set_exception(SessionProcessDied("the session process died"))
+    def _channel(self) -> socket.socket:
+        """A socket on which nobody is asking, a new one where there is none."""
+        with self._changing:
+            if self._dead:
+                raise EOFError
+            if self._idle:
+                return self._idle.pop()
+            ours, theirs = socket.socketpair()
+            with theirs:
+                ours.settimeout(self._call_seconds)
+                socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+            return ours
+
+    def _died(self) -> SessionProcessDied:
+        with self._changing:
+            self._dead = True
+        return SessionProcessDied("the session process died")

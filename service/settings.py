@@ -13,7 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from model.errors import LabelsetError
 from model.preprocess import DEFAULT_LIMITS, Limits
 from model.repository import EMBEDDED_BUNDLES
-from model.session import Device
+from model.session import Device, available_devices
+from service.cores import usable_cores
 from service.logs import LogFormat
 
 _PREFIX = "LABELSET_"
@@ -54,14 +55,14 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(default=None, description="PEM, not encrypted")
     cors_origins: str = Field(default="", description="origins whose pages may ask, a blank between them; `*`: all")
     device: Device = "auto"
-    runtime_threads: int = Field(default=0, ge=0, description="threads within one operator; 0: the runtime decides")
-    decode_threads: int = Field(default=os.cpu_count() or 1, ge=1, description="inputs decoded at the same time")
+    runners: int = Field(default=0, ge=0, description="batches computed at the same time; 0: one a core, one on a GPU")
+    runtime_threads: int = Field(default=0, ge=0, description="threads within one operator; 0: the cores of a runner")
+    decode_threads: int = Field(default_factory=usable_cores, ge=1, description="inputs decoded at the same time")
     max_image_bytes: int = Field(default=DEFAULT_LIMITS.max_image_bytes, ge=1)
     max_image_pixels: int = Field(default=DEFAULT_LIMITS.max_image_pixels, ge=1)
     max_audio_bytes: int = Field(default=DEFAULT_LIMITS.max_audio_bytes, ge=1)
     max_text_chars: int = Field(default=DEFAULT_LIMITS.max_text_chars, ge=1)
     max_batch_size: int = Field(default=32, ge=1, description="inputs of one request")
-    runners: int = Field(default=1, ge=1, description="batches computed at the same time")
     max_batch_rows: int = Field(default=32, ge=1, description="inputs, of any requests, computed together")
     max_batch_tokens: int = Field(default=4096, ge=1, description="tokens computed together, padding included")
     max_waiting: int = Field(default=256, ge=1, description="inputs worked on or waiting; more are refused with 503")
@@ -141,6 +142,22 @@ class Settings(BaseSettings):
     def allowed_origins(self) -> tuple[str, ...]:
         """Origins other than our own whose pages may ask."""
         return tuple(self.cors_origins.split())
+
+    @property
+    def runner_count(self) -> int:
+        """Batches computed at the same time."""
+        return self.runners or (1 if "cuda" in self._devices else usable_cores())
+
+    @property
+    def runtime_thread_count(self) -> int:
+        """Threads within one operator; 0 leaves the choice to the runtime."""
+        if self.runtime_threads or "cuda" in self._devices:
+            return self.runtime_threads
+        return max(1, usable_cores() // self.runner_count)
+
+    @property
+    def _devices(self) -> list[str]:
+        return ["cpu"] if self.device == "cpu" else available_devices()
 
     @property
     def batch_limits(self) -> BatchLimits:

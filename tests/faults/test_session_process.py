@@ -21,7 +21,7 @@ from model.bundle import Bundle
 from service.app import create_app
 from service.repository import NothingToServe
 from service.session_host import SessionHost
-from service.session_link import SessionProcessDied
+from service.session_link import SessionFailed, SessionProcessDied
 from service.settings import Settings
 
 SENTENCE = "The group sent phishing mails to the staff of two banks and encrypted their disks."
@@ -83,7 +83,7 @@ def test_it_is_killed_again_and_again_under_load_and_no_request_is_lost(serve):
     assert len(statuses) > 50
     assert set(statuses) == {200}
     # One that is killed while it loads the models has not begun yet.
-    assert len(re.findall("died, starting another|could not load what it should", service.log.read_text())) == 3
+    assert len(re.findall("died, starting another|died while it loaded", service.log.read_text())) == 3
     assert "Traceback" not in service.log.read_text()
 
 
@@ -137,6 +137,27 @@ def test_a_session_that_nobody_holds_is_forgotten_and_is_not_loaded_again(bundle
         while len(os.listdir(files)) >= before and time.monotonic() < deadline:
             time.sleep(0.05)
         assert len(os.listdir(files)) < before
+    finally:
+        host.close()
+
+
+def test_a_session_that_cannot_be_loaded_again_takes_no_other_down(bundles, tmp_path, caplog):
+    shutil.copytree(bundles / "text-demo" / "1", tmp_path / "text")
+    host = SessionHost(call_seconds=60)
+    try:
+        text = host.session(Bundle.open(tmp_path / "text"), "cpu", 1)
+        image = host.session(Bundle.open(bundles / "image-demo" / "1"), "cpu", 1)
+        # The file is held open: what is written into it is what the next process will read.
+        (tmp_path / "text" / "model.onnx").write_bytes(b"no graph")
+        [process] = [pid for pid, command in _children(os.getpid()).items() if "session_process" in command]
+        os.kill(process, signal.SIGKILL)
+        pictures = {"pixels": np.zeros((1, 128, 128, 3), np.uint8)}
+        with contextlib.suppress(SessionProcessDied):  # where it had been sent before the death was seen
+            image.run(pictures)
+        assert len(image.run(pictures).rows()) == 1
+        with pytest.raises(SessionFailed):
+            text.run({"token_ids": np.full((1, 4), 5, np.int64)})
+        assert "could not be loaded again" in caplog.text
     finally:
         host.close()
 

@@ -241,3 +241,17 @@ def test_several_runners_work_at_the_same_time(model, batcher, gate):
         await asyncio.gather(*asked)
 
     asyncio.run(ask())
+
+
+def test_each_runner_takes_its_share_of_what_waits(model, batcher, gate):
+    async def ask():
+        one = batcher(rows=32, runners=2)
+        first = asyncio.create_task(one.infer(model, _arrays(4, 4), LET_THE_MODEL_DECIDE))
+        await _reached(lambda: len(gate.batches) == 2)  # both are at work
+        rest = asyncio.create_task(one.infer(model, _arrays(*[5] * 7), LET_THE_MODEL_DECIDE))
+        await _reached(lambda: one.waiting == 7)
+        gate.opened.set()
+        return await asyncio.gather(first, rest)
+
+    asyncio.run(ask())
+    assert sorted(map(len, gate.batches)) == [1, 1, 1, 2, 4]
