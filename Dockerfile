@@ -10,7 +10,7 @@ COPY pyproject.toml constraints.txt ./
 ARG RUNTIME=cpu
 RUN python -m venv /opt/venv \
     && touch README.md labelset.py \
-    && pip install --constraint constraints.txt --editable ".[${RUNTIME}]"
+    && pip install --constraint constraints.txt --editable ".[${RUNTIME},grpc]"
 
 # The compiled r-softmax. Where it cannot be built (another distribution, no headers) the image does without, and GET
 # /models says so: every model runs on the function that it carries, slower.
@@ -57,8 +57,8 @@ CMD ["train-and-export", "--help"]
 FROM runtime AS serve
 COPY --from=serving-files /opt/venv /opt/venv
 COPY --from=serving-files /app /app
-EXPOSE 8000
-# http.client, because urllib would ask the proxy that the environment may name.
-HEALTHCHECK --interval=5s --timeout=3s --start-period=30s \
-    CMD ["python", "-c", "import http.client as http, sys; c = http.HTTPConnection('127.0.0.1', 8000, timeout=2); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
+# 8001 for gRPC, with LABELSET_GRPC_PORT=8001.
+EXPOSE 8000 8001
+# Reads LABELSET_PORT and LABELSET_TLS_CERTIFICATE as the service does: set them as variables, not as options of `serve`.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["labelset", "health"]
 CMD ["serve", "--host", "0.0.0.0"]

@@ -74,7 +74,7 @@ test-image: ## build the container image, start it, ask for its health, stop it 
 	trap 'docker stop "$$container" >/dev/null' EXIT; \
 	for _ in $$(seq 60); do \
 		if curl --fail --silent --show-error --max-time 3 http://127.0.0.1:$(PORT)/healthz 2>/dev/null; then \
-			echo; echo "$(IMAGE) is healthy"; exit 0; \
+			echo; docker exec "$$container" labelset health >/dev/null && echo "$(IMAGE) is healthy"; exit; \
 		fi; \
 		sleep 0.5; \
 	done; \

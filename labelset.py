@@ -16,6 +16,7 @@ class _Entry(NamedTuple):
 
 _COMMANDS = {
     "serve": _Entry("service.cli", "serve", "Serve a bundle, or a repository of them, over HTTP."),
+    "health": _Entry("service.health_check", "health", "Ask the service on this machine whether it may get requests."),
     "keys": _Entry("service.access.cli", "keys", "Make and list the API keys of a service."),
     "predict": _Entry("model.cli", "predict", "Print the label sets of pictures and texts."),
     "verify": _Entry("model.cli", "verify", "Check a bundle: files, graph and golden examples."),

@@ -1,6 +1,7 @@
 """What `make run` starts: the service on the embedded bundles, one example asked of each of them, the answers drawn."""
 
 import json
+import os
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from service.settings import Settings
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 30.0
 _BOUNDARY = "labelset-demo"
+_KEY_VARIABLE = "LABELSET_KEY"
 # The service is on this machine, whatever proxy the environment names.
 _HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -31,11 +33,19 @@ _HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def main(port: int, once: bool) -> None:
     """Serve the embedded demo bundles, ask each of them for the labels of one example and print its answer.
 
-    The exit code is 0 only if every answer was the label set of the day of export.
+    The exit code is 0 only if every answer was the label set of the day of export. Where the settings put API keys in
+    force, one is sent from LABELSET_KEY.
     """
+    key = os.environ.get(_KEY_VARIABLE, "")
     try:
-        server = ServerProcess(Settings(models=EMBEDDED_BUNDLES, host="127.0.0.1", port=port), log_level="warning")
-        visitor = _Visitor(server, once)
+        settings = Settings(models=EMBEDDED_BUNDLES, host="127.0.0.1", port=port)
+        if settings.keys_file and not key:
+            raise NoKey(
+                f"LABELSET_KEYS_FILE puts API keys in force, and this asks the models: set {_KEY_VARIABLE} to a key of "
+                f"that file with the scope infer (`labelset keys new demo` makes one), or unset LABELSET_KEYS_FILE"
+            )
+        server = ServerProcess(settings, log_level="warning")
+        visitor = _Visitor(server, once, key)
         visitor.start()
         server.run()
     except LabelsetError as error:
@@ -43,12 +53,19 @@ def main(port: int, once: bool) -> None:
     sys.exit(0 if visitor.satisfied else 1)
 
 
+class NoKey(LabelsetError):
+    """A service that wants a key, and none to send."""
+
+    code = "no_key"
+
+
 class _Visitor(threading.Thread):
     """Asks the service what a newcomer would, while it serves in the main thread."""
 
-    def __init__(self, server: ServerProcess, once: bool) -> None:
+    def __init__(self, server: ServerProcess, once: bool, key: str) -> None:
         super().__init__(name="visitor", daemon=True)
         self._server = server
+        self._key = key
         self._once = once
         self.satisfied = False
 
@@ -56,7 +73,7 @@ class _Visitor(threading.Thread):
         """Wait until the service is ready, ask, print; stop the service where it is to answer once."""
         try:
             _wait_until_ready(self._server.url)
-            verdicts = [_ask(self._server.url, folder) for folder in bundle_folders(EMBEDDED_BUNDLES)]
+            verdicts = [_ask(self._server.url, folder, self._key) for folder in bundle_folders(EMBEDDED_BUNDLES)]
             self.satisfied = all(verdicts)
             click.echo(f"\ndemo page  {self._server.url}/\nAPI docs   {self._server.url}/docs")
             if not self._once:
@@ -78,12 +95,15 @@ def _wait_until_ready(url: str) -> None:
             time.sleep(0.1)
 
 
-def _ask(url: str, folder: BundleFolder) -> bool:
+def _ask(url: str, folder: BundleFolder, key: str) -> bool:
     """Ask a model for the labels of its first golden example; whether it gave the expected ones."""
     examples = json.loads((folder.path / GOLDEN).read_bytes())
     example = GoldenExample.model_validate(examples[0])
+    request = _request(f"{url}/predict?model={folder.name}", example)
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
     try:
-        with _HTTP.open(_request(f"{url}/predict?model={folder.name}", example), timeout=_ANSWER_SECONDS) as response:
+        with _HTTP.open(request, timeout=_ANSWER_SECONDS) as response:
             [prediction] = json.load(response)["predictions"]
     except urllib.error.HTTPError as error:
         click.echo(f"error: {folder.name} answered {error.code}: {error.read().decode()}", err=True)

@@ -1,6 +1,7 @@
 """`labelset serve` and what `make run` starts, as processes of their own."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from model.repository import EMBEDDED_BUNDLES, bundle_folders
+from service.access.keys import new_key, write_keys
 from service.listening import listen
 
 SERVE = [sys.executable, "-m", "labelset", "serve", "--port", "0"]
@@ -104,3 +106,19 @@ def test_the_demo_asks_every_embedded_bundle_and_is_satisfied():
     assert all(f"{name} was asked for the labels of" in done.stdout for name in NAMES)
     assert "█" in done.stdout
     assert re.search(r"API docs +http://127\.0\.0\.1:\d+/docs", done.stdout)
+
+
+def test_where_keys_are_in_force_the_demo_sends_one_or_says_which_it_needs(tmp_path):
+    key, secret = new_key("demo")
+    write_keys(tmp_path / "keys.json", [key])
+    command = [sys.executable, "-m", "service.demo", "--once", "--port", "0"]
+    settings = {**os.environ, "LABELSET_KEYS_FILE": str(tmp_path / "keys.json")}
+    without = subprocess.run(command, capture_output=True, text=True, timeout=120, env=settings)
+    assert without.returncode == 1
+    [line] = without.stderr.splitlines()
+    assert "set LABELSET_KEY to a key of that file" in line
+    assert line.endswith("[no_key]")
+    with_key = {**settings, "LABELSET_KEY": secret}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=with_key)
+    assert done.returncode == 0, done.stderr
+    assert all(f"{name} was asked for the labels of" in done.stdout for name in NAMES)
