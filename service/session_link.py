@@ -39,7 +39,7 @@ class SessionLink:
         """Start the process; one that does not answer a call for so long is killed."""
         self._call_seconds = call_seconds
         self._control, theirs = socket.socketpair()
-        self._control.settimeout(call_seconds)
+        session_messages.limit_silence(self._control, call_seconds)
         with theirs:
             self._process = subprocess.Popen(
                 # Not with -m: what it sends would be of types of its `__main__`. -P: the folder that we happen to be in
@@ -101,7 +101,7 @@ class SessionLink:
                 channel = closing.enter_context(self._channel())
                 session_messages.send(channel, call)
                 result = session_messages.receive(channel)
-            except TimeoutError:
+            except BlockingIOError:
                 logger.error("the session process %d did not answer in time: killing it", self.pid)
                 self._process.kill()
                 raise self._died() from None
@@ -126,7 +126,7 @@ class SessionLink:
                 return self._idle.pop()
             ours, theirs = socket.socketpair()
             with theirs:
-                ours.settimeout(self._call_seconds)
+                session_messages.limit_silence(ours, self._call_seconds)
                 socket.send_fds(self._control, [b"+"], [theirs.fileno()])
             return ours
 
