@@ -4,8 +4,8 @@
     python -m benchmarks.serving --render runs/serving.json
     python -m benchmarks.serving --tune --json runs/serving-tune.json
 
-The second command writes the figures into docs/performance.md, which tells the method, and draws its plot; the third
-measures ours alone over its own settings. The load comes from `wrk` (apt-get install wrk). The machine must have
+The second command writes the figures into docs/performance-serving.md, which tells the method, and draws its plot; the
+third measures ours alone over its own settings. The load comes from `wrk` (apt-get install wrk). The machine must have
 nothing else to do.
 """
 
@@ -23,6 +23,7 @@ import click
 from benchmarks.serving import drills, report
 from benchmarks.serving.ceiling import Ceiling
 from benchmarks.serving.contestant import Contestant
+from benchmarks.serving.goals import goals_table
 from benchmarks.serving.load import require_wrk
 from benchmarks.serving.ours import Ours
 from benchmarks.serving.peers import PEERS
@@ -71,6 +72,7 @@ def main(
     workloads = [WORKLOADS[name] for name in models or WORKLOADS]
     counts = [int(count) for count in connections.split(",")]
     contestants = _tuned(own) if tune else _chosen(names or NAMES, own)
+    with_drills = with_drills and not tune
     records = [_machine(own)]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         for workload in workloads:
@@ -78,14 +80,14 @@ def main(
                 records.append(record)
                 if json_file:
                     report.write(records, json_file)
-        if with_drills and not tune and "ours" in (names or NAMES):
+        if with_drills and "ours" in (names or NAMES):
             _say("ours at rest")
             records.append(drills.rest(own, Path(folder) / "rest"))
     if json_file:
         report.write(records, json_file)
     click.echo(report.tables(records))
     if not tune:
-        click.echo(f"\n{report.goals_table(records)}\n\n{report.circumstances(records)}")
+        click.echo(f"\n{goals_table(records)}\n\n{report.circumstances(records)}")
 
 
 def measure(

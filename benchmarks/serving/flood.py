@@ -5,10 +5,11 @@ another; the client costs some 50 microseconds a request.
 """
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import uvloop
@@ -36,19 +37,19 @@ class Flood:
 
 
 def flood(
-    port: int, requests: Sequence[bytes], per_second: float, seconds: float, connections: int, refusal: int = 503
+    port: int, requests: Iterator[bytes], per_second: float, seconds: float, connections: int, refusal: int = 503
 ) -> Flood:
     """Send requests at this rate over at most so many connections; without a free one, a request is not sent."""
     return uvloop.run(_flood(port, requests, per_second, seconds, connections, refusal))
 
 
 async def _flood(
-    port: int, requests: Sequence[bytes], per_second: float, seconds: float, connections: int, refusal: int
+    port: int, requests: Iterator[bytes], per_second: float, seconds: float, connections: int, refusal: int
 ) -> Flood:
     found = Flood(seconds)
-    free = deque(_Client(port, found, refusal, seconds) for _ in range(connections))
+    clients = [_Client(port, found, refusal, seconds) for _ in range(connections)]
+    free = deque(clients)
     tasks: set[asyncio.Task[None]] = set()
-    contents = itertools.cycle(requests)
     begin = time.perf_counter()
     for number in itertools.count():
         due = begin + number / per_second
@@ -63,10 +64,12 @@ async def _flood(
             found.unsent += 1
             continue
         client = free.popleft()
-        task = asyncio.create_task(client.ask(next(contents), free))
+        task = asyncio.create_task(client.ask(next(requests), free))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
     await asyncio.gather(*tasks)
+    for client in clients:
+        await client.leave()
     return found
 
 
@@ -91,11 +94,11 @@ class _Client:
             lowered = head.lower()
             await reader.readexactly(int(lowered.partition(b"content-length:")[2].split(b"\r", 1)[0]))
             if b"connection: close" in lowered:
-                self._leave()
+                await self.leave()
             self._count(status, taken)
         except (OSError, asyncio.IncompleteReadError):
             self._found.broken += 1
-            self._leave()
+            await self.leave()
         finally:
             free.append(self)
 
@@ -108,7 +111,10 @@ class _Client:
         else:
             self._found.other_statuses.append(status)
 
-    def _leave(self) -> None:
-        if self._streams:
-            self._streams[1].close()
-        self._streams = None
+    async def leave(self) -> None:
+        """Close the connection."""
+        streams, self._streams = self._streams, None
+        if streams:
+            streams[1].close()
+            with contextlib.suppress(OSError):
+                await streams[1].wait_closed()

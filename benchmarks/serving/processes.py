@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -70,6 +71,11 @@ class Processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self.leader.wait()
+        while any(_lives(process) for process in processes):
+            time.sleep(0.01)
+        for pipe in (self.leader.stdin, self.leader.stdout):
+            if pipe:
+                pipe.close()
 
     def cpu_seconds(self) -> float:
         """What they have used until now; of those that have ended, nothing is known."""
@@ -98,6 +104,14 @@ class Processes:
         for process in self.all():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it is there and not only waits for its parent to take note of its end."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def free_port() -> int:

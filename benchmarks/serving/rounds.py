@@ -71,26 +71,40 @@ def play(
 
 def _best(contestant: Contestant, workload: Workload, folder: Path, say: Say) -> tuple[Server, list[Record]]:
     """A server of the variant that answers most, and a record of each variant's heat."""
-    servers: dict[str, Server] = {}
+    best: Server | None = None
+    fastest = -1.0
     reasons, heats = [], []
     for variant in contestant.variants:
         try:
             server = Server(contestant, variant, workload, folder)
-            speeds = [server.turn(count, _HEAT_SECONDS).per_second for count in _HEAT_CONNECTIONS]
-        except (PeerUnavailable, LoadFailed) as error:
+        except PeerUnavailable as error:
             reasons.append(f"{variant}: {error}" if variant else str(error))
             continue
-        servers[variant] = server
-        heat = {"variant": variant, "per_second": math.sqrt(math.prod(speeds))}
-        heats.append({"benchmark": "serving_heat", **_names(workload, contestant.name), **heat})
-        say(f"{workload.name}, {contestant.name} {variant}: {heat['per_second']:.1f} a second")
-    if not servers:
-        raise PeerUnavailable("; ".join(reasons))
-    best = max(heats, key=lambda heat: heat["per_second"])["variant"]
-    for variant, server in servers.items():
-        if variant != best:
+        per_second = _heat(server)
+        heats.append(
+            {
+                "benchmark": "serving_heat",
+                **_names(workload, contestant.name),
+                "variant": variant,
+                "per_second": per_second,
+            }
+        )
+        say(f"{workload.name}, {contestant.name} {variant}: {per_second:.1f} a second")
+        if per_second > fastest:
+            best, server, fastest = server, best, per_second
+        if server:
             server.end()
-    return servers[best], heats
+    if best is None:
+        raise PeerUnavailable("; ".join(reasons))
+    return best, heats
+
+
+def _heat(server: Server) -> float:
+    """Good answers a second, the geometric mean over the numbers of connections; 0 where it does not survive."""
+    try:
+        return math.sqrt(math.prod(server.turn(count, _HEAT_SECONDS).per_second for count in _HEAT_CONNECTIONS))
+    except LoadFailed:
+        return 0.0
 
 
 def _absence(workload: Workload, name: str, reason: str) -> Record:

@@ -7,6 +7,7 @@ larger one, and the six layers of MiniLM. They and the inputs are made once, int
 import hashlib
 import io
 import random
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from model.preprocess import Item
 from training.config import DataConfig, HeadConfig, ImageInput, NewBackbone, PretrainedBackbone, Recipe, TextInput
 from training.data.cache import cached_folder
 from training.data.dataset import Example, LabelledData
@@ -45,7 +45,7 @@ class Workload:
 
     name: str
     recipe: Recipe
-    inputs: Callable[[], Sequence[Item]]
+    inputs: Callable[[], Sequence[bytes] | Sequence[str]]
 
     @property
     def is_text(self) -> bool:
@@ -59,7 +59,7 @@ class Workload:
         return cached_folder(f"serving-{self.name}-{digest}", self._export) / "bundle"
 
     @cached_property
-    def items(self) -> Sequence[Item]:
+    def items(self) -> Sequence[bytes] | Sequence[str]:
         """Distinct inputs, the same in every run."""
         return self.inputs()
 
@@ -71,8 +71,9 @@ class Workload:
         from training.export import export_bundle
 
         torch.manual_seed(0)
-        data = _data(self, folder)
-        export_bundle(self.recipe, data, build_parts(self.recipe, data), folder / "bundle")
+        with tempfile.TemporaryDirectory() as pictures:
+            data = _data(self, Path(pictures))
+            export_bundle(self.recipe, data, build_parts(self.recipe, data), folder / "bundle")
 
 
 def _pictures() -> list[bytes]:
@@ -112,19 +113,17 @@ def _sentences() -> list[str]:
 
 
 def _data(workload: Workload, folder: Path) -> LabelledData:
-    """Enough examples for an export: it needs an input to trace, and golden examples."""
-    chance = random.Random(1)
-    labels = [tuple(sorted(chance.sample(LABELS, 2))) for _ in range(40)]
-    if workload.is_text:
-        examples = [Example(own, text=text) for own, text in zip(labels, _sentences(), strict=False)]
-    else:
-        pictures = folder / "pictures"
-        pictures.mkdir()
-        examples = []
-        for number, (own, content) in enumerate(zip(labels, _pictures(), strict=False)):
-            image = pictures / f"{number}.jpg"
-            image.write_bytes(content)
-            examples.append(Example(own, image=image))
+    """Enough examples for an export: it needs inputs to trace, and golden examples."""
+    chance = random.Random(0)
+    examples = []
+    for number, item in enumerate(workload.items[:40]):
+        labels = tuple(sorted(chance.sample(LABELS, 2)))
+        if isinstance(item, str):
+            examples.append(Example(labels, text=item))
+        else:
+            image = folder / f"{number}.jpg"
+            image.write_bytes(item)
+            examples.append(Example(labels, image=image))
     modality = workload.recipe.input.kind
     return LabelledData(
         workload.name, modality, LABELS, examples[:20], examples[20:30], examples[30:], "CC0", "made by the benchmark"
