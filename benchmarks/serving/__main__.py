@@ -154,7 +154,7 @@ def _setting(text: str) -> tuple[str, str]:
 
 def _threads(settings: dict[str, str]) -> int:
     """Threads within an operator: the bare work is done with as many as ours does it with."""
-    return int(settings.get("runtime_threads", Settings.model_fields["runtime_threads"].default))
+    return Settings(**settings).runtime_thread_count
 
 
 def _machine(settings: dict[str, str]) -> Record:
