@@ -5,7 +5,7 @@ for the answer). A token classifier has a sparse row for each word, any other mo
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from model.bundle import TOKENIZER, Bundle
 from model.errors import LabelsetError
 from model.labels import LabelSet, SparseRow, label_set
 from model.preprocess import Item
-from model.session import LET_THE_MODEL_DECIDE, AnySession, Device, Session, Sparsity
+from model.session import LET_THE_MODEL_DECIDE, Answers, AnySession, Device, Session, Sparsity
 from model.words import WordLabels, label_words, words_read
 
 # The label set of an input; of a token classifier the label sets of its words, by their positions.
@@ -76,23 +76,29 @@ class Predictor:
         """
         if not arrays:
             return []
-        if self.labels_words:
-            return self._infer_words(arrays, sparsities or [LET_THE_MODEL_DECIDE] * len(arrays))
-        return [self._label_set(row) for row in self.session.run(self.preprocess.collate(arrays), sparsities).rows()]
+        return self.label_sets(arrays, self.session.run(*self.batch(arrays, sparsities)))
 
-    def _infer_words(
-        self, arrays: Sequence[npt.NDArray[Any]], sparsities: Sequence[Sparsity]
-    ) -> list[LabelSets | InvalidModelOutput]:
-        positions = [words_read(array) for array in arrays]
-        wishes = [wish for wish, words in zip(sparsities, positions, strict=True) for _ in words]
-        rows = iter(self.session.run(self.preprocess.collate(arrays), wishes).rows())
-        answers: list[LabelSets | InvalidModelOutput] = []
-        for words in positions:
-            label_sets = {word: self._label_set(next(rows)) for word in words}
-            broken = [answer for answer in label_sets.values() if isinstance(answer, InvalidModelOutput)]
-            sound = {word: answer for word, answer in label_sets.items() if isinstance(answer, LabelSet)}
-            answers.append(broken[0] if broken else sound)
-        return answers
+    def batch(
+        self, arrays: Sequence[npt.NDArray[Any]], sparsities: Sequence[Sparsity] = ()
+    ) -> tuple[Mapping[str, npt.NDArray[Any]], Sequence[Sparsity]]:
+        """What the session is to be run with for at least one input: its tensors, and a wish for each of its rows."""
+        if self.labels_words:
+            wishes = sparsities or [LET_THE_MODEL_DECIDE] * len(arrays)
+            sparsities = [wish for wish, array in zip(wishes, arrays, strict=True) for _ in words_read(array)]
+        return self.preprocess.collate(arrays), sparsities
+
+    def label_sets(self, arrays: Sequence[npt.NDArray[Any]], answers: Answers) -> list[LabelSets | InvalidModelOutput]:
+        """The answer for each input, of what the session gave for its batch."""
+        if not self.labels_words:
+            return [self._label_set(row) for row in answers.rows()]
+        rows = iter(answers.rows())
+        return [self._words(words_read(array), rows) for array in arrays]
+
+    def _words(self, words: Sequence[int], rows: Iterator[SparseRow]) -> dict[int, LabelSet] | InvalidModelOutput:
+        label_sets = {word: self._label_set(next(rows)) for word in words}
+        broken = [answer for answer in label_sets.values() if isinstance(answer, InvalidModelOutput)]
+        sound = {word: answer for word, answer in label_sets.items() if isinstance(answer, LabelSet)}
+        return broken[0] if broken else sound
 
     def probabilities(self, arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         """Dense probabilities of preprocessed inputs, the model deciding the sparsity.

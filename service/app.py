@@ -69,7 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             batcher = Batcher(settings.batch_limits, settings.runner_count, counted)
             cache = ResultCache(settings.result_cache_rows)
             pipeline = Pipeline(admission, settings.decode_threads, batcher, cache)
-            closing.callback(pipeline.close)
+            closing.push_async_callback(pipeline.close)
             counted.watch(lambda: repository.catalogue, lambda: batcher.waiting, admission)
             app.state.is_leaving = False
             app.state.serving = Serving(settings, repository, pipeline)

@@ -5,11 +5,11 @@ How many may wait is decided before they come here (`admission.py`).
 
 import asyncio
 import contextlib
+import contextvars
 import heapq
 import itertools
 import logging
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class _Row:
     answer: "asyncio.Future[Outcome]"
     # Of a text its tokens; a picture or a recording is as long as any other.
     length: int = field(init=False)
-    # A runner serves many requests at once, and is at work on none.
+    # A batch is of many requests, and at work on none.
     request_id: str | None = field(default_factory=current_request_id)
     queued: float = field(default_factory=time.perf_counter)
     taken: float = 0.0
@@ -53,12 +53,19 @@ class _Row:
     def __post_init__(self) -> None:
         self.length = len(self.array)
 
+    def tell(self, outcome: Outcome, now: float) -> None:
+        """Give the answer to whoever waits for it."""
+        self.answered = now
+        if not self.answer.done():  # its caller may have left meanwhile
+            self.answer.set_result(outcome)
+
 
 class Batcher:
-    """Queues of inputs, one a model, and threads that answer them in batches.
+    """Queues of inputs, one a model, and runners that answer them in batches: as many as may be computed at once.
 
     There is no timer: a runner that is free takes its share of what waits, so that a batch is as large as the load
-    makes it. Which model is next is decided by which input has waited longest.
+    makes it. Which model is next is decided by which input has waited longest. It belongs to the event loop: a runner
+    is a place for a task that waits for the session process.
     """
 
     def __init__(self, limits: BatchLimits, runners: int, metrics: Metrics) -> None:
@@ -67,13 +74,9 @@ class Batcher:
         self._queues: dict[ServedModel, deque[_Row]] = {}
         self._orders = itertools.count()
         self._closed = False
-        self._trying_again = threading.RLock()
-        self._changed = threading.Condition()
-        self._runners = [
-            threading.Thread(target=self._run, name=f"runner-{number}", daemon=True) for number in range(runners)
-        ]
-        for runner in self._runners:
-            runner.start()
+        self._runners = runners
+        self._at_work: set[asyncio.Task[None]] = set()
+        self._trying_again = asyncio.Lock()
 
     async def infer(self, model: ServedModel, inputs: Sequence[tuple[Array, Sparsity]]) -> list[Outcome]:
         """Answer preprocessed inputs, in whatever batches they end up; one that fails fails alone.
@@ -83,13 +86,12 @@ class Batcher:
         Raises:
             NotReady: the batcher is closed.
         """
+        if self._closed:
+            raise NotReady("the service is shutting down")
         loop = asyncio.get_running_loop()
         rows = [_Row(array, sparsity, next(self._orders), loop.create_future()) for array, sparsity in inputs]
-        with self._changed:
-            if self._closed:
-                raise NotReady("the service is shutting down")
-            self._queues.setdefault(model, deque()).extend(rows)
-            self._changed.notify(len(rows))
+        self._queues.setdefault(model, deque()).extend(rows)
+        self._begin()
         outcomes = await asyncio.gather(*(row.answer for row in rows))
         _record_stages(rows)
         return outcomes
@@ -97,27 +99,29 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """Inputs that no runner has taken yet."""
-        return sum(map(len, list(self._queues.values())))
+        return sum(map(len, self._queues.values()))
 
-    def close(self) -> None:
-        """Answer what waits, then let the runners go."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-        for runner in self._runners:
-            runner.join()
+    async def close(self) -> None:
+        """Take nothing more, and answer what waits."""
+        self._closed = True
+        while self._at_work:
+            await asyncio.wait(self._at_work)
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not (taken := self._take()):
-                    if self._closed:
-                        return
-                    self._changed.wait()
+    def _begin(self) -> None:
+        """Let the runners that are free take what waits."""
+        while len(self._at_work) < self._runners and (taken := self._take()):
             model, batch = taken
             self._metrics.observe_batch(model, len(batch), len(batch) / self._limits.rows)
-            self._answer(model, batch)
-            del taken, model, batch  # while a runner waits it must not keep a model alive
+            # In a context of its own: a batch is of many requests, and at work on none.
+            task = asyncio.create_task(self._answer(model, batch), context=contextvars.Context())
+            self._at_work.add(task)
+            task.add_done_callback(self._end)
+
+    def _end(self, task: "asyncio.Task[None]") -> None:
+        self._at_work.discard(task)
+        if not task.cancelled() and task.exception():
+            logger.error("a runner failed", exc_info=task.exception())
+        self._begin()
 
     def _take(self) -> tuple[ServedModel, list[_Row]] | None:
         """The next batch; None where nothing waits."""
@@ -127,7 +131,7 @@ class Batcher:
         model = min(self._queues, key=lambda model: self._queues[model][0].order)
         queue = self._queues[model]
         # Its share, not all of it: what one runner takes, the others cannot help with.
-        share = math.ceil(len(queue) / len(self._runners))
+        share = math.ceil(len(queue) / self._runners)
         batch = _choose(queue, min(share, self._limits.rows), self._limits.tokens, by_length=model.kind == "text")
         chosen = {row.order for row in batch}
         self._queues[model] = deque(row for row in queue if row.order not in chosen)
@@ -136,42 +140,40 @@ class Batcher:
             row.taken = now
         return model, batch
 
-    def _answer(self, model: ServedModel, rows: Sequence[_Row], is_second_time: bool = False) -> None:
-        """Compute one batch and tell whoever waits for it."""
-        answered: list[tuple[_Row, Outcome]]
+    async def _answer(self, model: ServedModel, rows: Sequence[_Row], is_alone: bool = False) -> None:
+        """Compute one batch and tell whoever waits for it; `is_alone`: nobody else tries again at the same time."""
+        error = await self._attempt(model, rows)
+        if error is None:
+            return
+        has_died = isinstance(error, SessionProcessDied)
+        # Killed from outside, most likely, or by what another batch did to it. One at a time, so that what kills it
+        # again does not do so to others that get their second chance.
+        async with self._trying_again if has_died and not is_alone else contextlib.nullcontext():
+            if has_died:
+                error = await self._attempt(model, rows)
+            if error and len(rows) == 1:
+                _give_up(model, rows[0], error)
+            elif error:  # one of them may be to blame: the others must not suffer for it
+                for row in rows:
+                    await self._answer(model, [row], is_alone or has_died)
+
+    async def _attempt(self, model: ServedModel, rows: Sequence[_Row]) -> Exception | None:
+        """Compute those for which somebody still waits, and tell him; gives the error where that failed."""
+        present = [row for row in rows if not row.answer.done()]
+        if not present:
+            return None
         started = time.perf_counter()
         try:
-            outcomes = model.predictor.infer([row.array for row in rows], [row.sparsity for row in rows])
+            outcomes = await model.infer([row.array for row in present], [row.sparsity for row in present])
             # Not where they are told: a session that answers too few is one that failed, and nobody may wait on.
-            answered = list(zip(rows, outcomes, strict=True))
+            answered = list(zip(present, outcomes, strict=True))
         except Exception as error:
-            if isinstance(error, SessionProcessDied) and not is_second_time:
-                # Killed from outside, most likely, or by what another batch did to it. One at a time, so that what
-                # kills it again does not do so to others that get their second chance.
-                with self._trying_again:
-                    self._answer_again(model, [rows], is_second_time=True)
-                return
-            if len(rows) > 1:  # one of them may be to blame: the others must not suffer for it
-                self._answer_again(model, [[row] for row in rows])
-                return
-            own_id = {"request_id": rows[0].request_id}
-            logger.exception("%s/%s failed to answer", model.name, model.version, extra=own_id)
-            answered = [(rows[0], LabelsetError("the service failed to answer; its log says why"))]
-        else:
-            self._metrics.observe_answered_batch(model, len(rows), time.perf_counter() - started)
-        now = time.perf_counter()
-        for row in rows:
-            row.answered = now
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and whoever waited there is gone
-            rows[0].answer.get_loop().call_soon_threadsafe(_settle, answered)
-
-    def _answer_again(
-        self, model: ServedModel, batches: Sequence[Sequence[_Row]], is_second_time: bool = False
-    ) -> None:
-        """Compute batches once more, for those who still wait."""
-        for batch in batches:
-            if present := [row for row in batch if not row.answer.cancelled()]:
-                self._answer(model, present, is_second_time)
+            return error
+        ended = time.perf_counter()
+        self._metrics.observe_answered_batch(model, len(present), ended - started)
+        for row, outcome in answered:
+            row.tell(outcome, ended)
+        return None
 
     def _forget_the_departed(self) -> None:
         """Drop the inputs whose callers have left, so that they take no place in a batch."""
@@ -197,10 +199,10 @@ def _choose(queue: Sequence[_Row], row_limit: int, token_limit: int, by_length: 
     return batch
 
 
-def _settle(answered: Sequence[tuple[_Row, Outcome]]) -> None:
-    for row, outcome in answered:
-        if not row.answer.done():  # its caller may have left meanwhile
-            row.answer.set_result(outcome)
+def _give_up(model: ServedModel, row: _Row, error: Exception) -> None:
+    own_id = {"request_id": row.request_id}
+    logger.error("%s/%s failed to answer", model.name, model.version, extra=own_id, exc_info=error)
+    row.tell(LabelsetError("the service failed to answer; its log says why"), time.perf_counter())
 
 
 def _record_stages(rows: Sequence[_Row]) -> None:

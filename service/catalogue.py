@@ -1,14 +1,17 @@
 """What is served at a moment: models by name and version, and which of them a request means."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
+
+import numpy.typing as npt
 
 from model import golden, preprocess
 from model.errors import LabelsetError
 from model.manifest import Manifest
-from model.predictor import Predictor
+from model.predictor import LabelSets, Predictor
 from model.repository import version_order
+from model.session import Answers, Sparsity
 from service.access.caller import ANYONE, Caller
 from service.errors import NotReady
 
@@ -35,6 +38,13 @@ class ModelAmbiguous(LabelsetError):
     code = "model_ambiguous"
 
 
+class AwaitedSession(Protocol):
+    """The session of a predictor, as the event loop waits for it."""
+
+    async def run_soon(self, inputs: Mapping[str, npt.NDArray[Any]], sparsities: Sequence[Sparsity]) -> Answers:
+        """Answer one batch; see `Session.run`."""
+
+
 @dataclass(frozen=True, eq=False)
 class ServedModel:
     """One version of a model, ready to answer; it needs its folder no more."""
@@ -42,9 +52,17 @@ class ServedModel:
     name: str
     version: str
     predictor: Predictor
+    session: AwaitedSession
     preprocess: preprocess.Preprocessor
     golden_examples: tuple[golden.GoldenExample, ...]
     card: str
+
+    async def infer(
+        self, arrays: Sequence[npt.NDArray[Any]], sparsities: Sequence[Sparsity]
+    ) -> Sequence[LabelSets | LabelsetError]:
+        """Answer at least one preprocessed input as one batch; see `Predictor.infer`."""
+        batch = self.predictor.batch(arrays, sparsities)
+        return self.predictor.label_sets(arrays, await self.session.run_soon(*batch))
 
     @property
     def manifest(self) -> Manifest:

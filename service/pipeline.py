@@ -87,10 +87,10 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         return await asyncio.gather(*(loop.run_in_executor(self._decoding, _to_array, model, item) for item in items))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Wait for what is running and let the threads go."""
-        self._decoding.shutdown()
-        self._batcher.close()
+        await asyncio.to_thread(self._decoding.shutdown)
+        await self._batcher.close()
 
 
 class _Same:

@@ -4,6 +4,7 @@ A session here looks like any other (`model/session.py`), but runs there. It out
 loaded again into the next one, from a file that is held open, whatever has become of its folder.
 """
 
+import asyncio
 import contextlib
 import itertools
 import logging
@@ -30,7 +31,7 @@ logger = logging.getLogger("labelset.service")
 
 
 class SessionHost:
-    """One process with the sessions of all models. Its methods block, and may be called from any thread."""
+    """One process with the sessions of all models; all but `ask_soon` blocks, and may be called from any thread."""
 
     def __init__(self, call_seconds: float) -> None:
         """`call_seconds`: a process that has not answered a call for so long is killed."""
@@ -76,9 +77,14 @@ class SessionHost:
             SessionFailed: it failed in another way.
             SessionProcessDied: the process died before it answered; the next call is answered by another one.
         """
-        with self._changing:
-            link = self._alive()
-        return link.ask(call)
+        return self._live_link().ask(call)
+
+    async def ask_soon(self, call: Call) -> Any:
+        """As `ask`, from the event loop."""
+        link = self._link
+        if link is None or not link.alive:
+            link = await asyncio.to_thread(self._live_link)
+        return await link.ask_soon(call)
 
     def close(self) -> None:
         """End the process."""
@@ -91,13 +97,16 @@ class SessionHost:
 
     def _load(self, load: Load) -> Any:
         while True:
-            with self._changing:
-                link = self._alive()
+            link = self._live_link()
             facts = link.ask(load)
             with self._changing:
                 if self._link is link:  # else it has died meanwhile, and the next one knows nothing of this session
                     self._loaded[load.key] = load
                     return facts
+
+    def _live_link(self) -> SessionLink:
+        with self._changing:
+            return self._alive()
 
     def _alive(self) -> SessionLink:
         if self._closed:
@@ -159,3 +168,7 @@ class HostedSession:
             SessionProcessDied: the process died of it, or of what another thread asked at the same time.
         """
         return Answers(*self._host.ask(Run(self._key, (inputs, sparsities), dense)))
+
+    async def run_soon(self, inputs: Mapping[str, npt.NDArray[Any]], sparsities: Sequence[Sparsity]) -> Answers:
+        """As `run`, from the event loop."""
+        return Answers(*await self._host.ask_soon(Run(self._key, (inputs, sparsities), dense=False)))

@@ -1,9 +1,10 @@
 """The process in which graphs are computed, from its start to its death.
 
-Each call has a channel to itself until it is answered: a socket, with a thread at its other end. Who asks also waits,
-so that no other thread hands on what is asked or answered.
+Each call has a channel to itself until it is answered: a socket, with a thread at its other end. Batches are asked from
+the event loop (`ask_soon`), what takes longer from a thread, which waits (`ask`).
 """
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 from model.errors import LabelsetError
 from service import session_messages
+from service.session_channel import SessionChannel
 from service.session_process import Call, Failure
 
 logger = logging.getLogger("labelset.service")
@@ -53,6 +55,8 @@ class SessionLink:
         self._changing = threading.Lock()
         self._idle: list[socket.socket] = []
         self._dead = False
+        # Of the event loop alone.
+        self._listening: list[SessionChannel] = []
 
     @property
     def pid(self) -> int:
@@ -72,14 +76,22 @@ class SessionLink:
             SessionFailed: it failed in another way.
             SessionProcessDied: the process died before it answered.
         """
-        result = self._exchange(call)
-        if not isinstance(result, Failure):
-            return result
-        if result.error:
-            error, message, detail = result.error
-            raise error(message, **detail)
-        logger.error("a session failed: %s", result.trace)
-        raise SessionFailed("the runtime failed")
+        return _checked(self._exchange(call))
+
+    async def ask_soon(self, call: Call) -> Any:
+        """As `ask`, from the event loop."""
+        try:
+            channel = await self._listening_channel()
+            try:
+                async with asyncio.timeout(self._call_seconds):
+                    result = await channel.ask(call)
+            except BaseException:
+                channel.close()
+                raise
+        except Exception as error:
+            raise self._died_of(error) from None
+        self._listening.append(channel)
+        return _checked(result)
 
     def end(self) -> None:
         """Close the connection, at which the process ends; one that does not is killed."""
@@ -101,16 +113,8 @@ class SessionLink:
                 channel = closing.enter_context(self._channel())
                 session_messages.send(channel, call)
                 result = session_messages.receive(channel)
-            except BlockingIOError:
-                logger.error("the session process %d did not answer in time: killing it", self.pid)
-                self._process.kill()
-                raise self._died() from None
-            except (EOFError, OSError):
-                raise self._died() from None
-            except Exception:
-                logger.exception("the session process %d cannot be understood: killing it", self.pid)
-                self._process.kill()
-                raise self._died() from None
+            except Exception as error:
+                raise self._died_of(error) from None
             with self._changing:
                 if not self._dead:
                     self._idle.append(channel)
@@ -120,17 +124,51 @@ class SessionLink:
     def _channel(self) -> socket.socket:
         """A socket on which nobody is asking, a new one where there is none."""
         with self._changing:
-            if self._dead:
-                raise EOFError
             if self._idle:
                 return self._idle.pop()
-            ours, theirs = socket.socketpair()
-            with theirs:
-                session_messages.limit_silence(ours, self._call_seconds)
-                socket.send_fds(self._control, [b"+"], [theirs.fileno()])
-            return ours
+        ours = self._connected()
+        session_messages.limit_silence(ours, self._call_seconds)
+        return ours
 
-    def _died(self) -> SessionProcessDied:
+    async def _listening_channel(self) -> SessionChannel:
+        while self._listening:
+            channel = self._listening.pop()
+            if channel.loop is asyncio.get_running_loop():
+                return channel
+        return await SessionChannel.open(self._connected())
+
+    def _connected(self) -> socket.socket:
+        """A new socket with a thread of the process at its other end."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs, self._changing:
+                if self._dead:
+                    raise EOFError
+                socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+        except BaseException:
+            ours.close()
+            raise
+        return ours
+
+    def _died_of(self, error: Exception) -> SessionProcessDied:
+        """The process does not answer, or not what we understand: it must not go on."""
         with self._changing:
             self._dead = True
+        if isinstance(error, TimeoutError | BlockingIOError):
+            logger.error("the session process %d did not answer in time: killing it", self.pid)
+            self._process.kill()
+        elif not isinstance(error, EOFError | OSError):
+            logger.error("the session process %d cannot be understood: killing it", self.pid, exc_info=error)
+            self._process.kill()
         return SessionProcessDied("the session process died")
+
+
+def _checked(result: Any) -> Any:
+    """An answer, or what went wrong there, raised."""
+    if not isinstance(result, Failure):
+        return result
+    if result.error:
+        error, message, detail = result.error
+        raise error(message, **detail)
+    logger.error("a session failed: %s", result.trace)
+    raise SessionFailed("the runtime failed")

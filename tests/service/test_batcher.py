@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import threading
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from model.errors import LabelsetError
 from model.session import LET_THE_MODEL_DECIDE, Sparsity
 from service.batcher import Batcher
+from service.catalogue import ServedModel
 from service.errors import NotReady
 from service.logs import JsonFormatter, TextFormatter
 from service.metrics import Metrics
@@ -28,41 +28,33 @@ def model():
 class Gate:
     """Holds a model's runner up, and writes down the batches that it was given."""
 
-    def __init__(self, model, monkeypatch):
-        self.batches, self.opened = [], threading.Event()
-        infer = model.predictor.infer
+    def __init__(self, monkeypatch):
+        self.batches, self.opened = [], False
+        infer = ServedModel.infer
 
-        def held(arrays, sparsities):
+        async def held(model, arrays, sparsities):
             self.batches.append([len(array) for array in arrays])
-            assert self.opened.wait(20)
+            await _reached(lambda: self.opened)
             if any(len(array) == POISON for array in arrays):
                 raise RuntimeError("the session died of this row")
-            return infer(arrays, sparsities)
+            return await infer(model, arrays, sparsities)
 
-        monkeypatch.setattr(model.predictor, "infer", held)
+        monkeypatch.setattr(ServedModel, "infer", held)
+
+    def open(self):
+        self.opened = True
 
 
 POISON = 3
 
 
 @pytest.fixture
-def gate(model, monkeypatch):
-    made = Gate(model, monkeypatch)
-    yield made
-    made.opened.set()
+def gate(monkeypatch):
+    return Gate(monkeypatch)
 
 
-@pytest.fixture
-def batcher():
-    made = []
-
-    def make(rows=8, tokens=1000, runners=1):
-        made.append(Batcher(BatchLimits(rows, tokens), runners, Metrics()))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+def batcher(rows=8, tokens=1000, runners=1):
+    return Batcher(BatchLimits(rows, tokens), runners, Metrics())
 
 
 def _inputs(*lengths, sparsity=LET_THE_MODEL_DECIDE):
@@ -76,7 +68,7 @@ async def _reached(condition):
             await asyncio.sleep(0.005)
 
 
-def test_the_answers_are_those_of_the_model_in_the_order_of_the_inputs(model, batcher):
+def test_the_answers_are_those_of_the_model_in_the_order_of_the_inputs(model):
     arrays = [model.preprocess(text) for text in TEXTS]
     expected = [model.predictor.infer([array])[0] for array in arrays]
 
@@ -88,14 +80,14 @@ def test_the_answers_are_those_of_the_model_in_the_order_of_the_inputs(model, ba
         np.testing.assert_allclose([p for _, p in answer.labels], [p for _, p in own.labels], atol=1e-5)
 
 
-def test_what_comes_while_a_runner_is_busy_goes_together_whoever_sent_it(model, batcher, gate):
+def test_what_comes_while_a_runner_is_busy_goes_together_whoever_sent_it(model, gate):
     async def ask():
         one = batcher()
         first = asyncio.create_task(one.infer(model, _inputs(4)))
         await _reached(lambda: gate.batches)
         others = [asyncio.create_task(one.infer(model, _inputs(4, sparsity=Sparsity(label_count=k)))) for k in range(4)]
         await _reached(lambda: one.waiting == 4)
-        gate.opened.set()
+        gate.open()
         return await first, [(await other)[0] for other in others]
 
     _, others = asyncio.run(ask())
@@ -114,23 +106,21 @@ def test_what_comes_while_a_runner_is_busy_goes_together_whoever_sent_it(model, 
         ({"tokens": 18}, [30, 30], [[30], [30]]),
     ],
 )
-def test_a_batch_holds_what_fits_the_oldest_first_and_texts_of_one_length(
-    model, batcher, gate, limits, lengths, batches
-):
+def test_a_batch_holds_what_fits_the_oldest_first_and_texts_of_one_length(model, gate, limits, lengths, batches):
     async def ask():
         one = batcher(**limits)
         first = asyncio.create_task(one.infer(model, _inputs(5)))
         await _reached(lambda: gate.batches)
         rest = asyncio.create_task(one.infer(model, _inputs(*lengths)))
         await _reached(lambda: one.waiting == len(lengths))
-        gate.opened.set()
+        gate.open()
         await asyncio.gather(first, rest)
 
     asyncio.run(ask())
     assert gate.batches[1:] == batches
 
 
-def test_a_row_that_breaks_its_batch_fails_alone_and_its_request_is_named(model, batcher, gate, caplog):
+def test_a_row_that_breaks_its_batch_fails_alone_and_its_request_is_named(model, gate, caplog):
     async def ask():
         one = batcher()
         take_in_hand(RequestRecord(request_id="mine"))
@@ -138,7 +128,7 @@ def test_a_row_that_breaks_its_batch_fails_alone_and_its_request_is_named(model,
         await _reached(lambda: gate.batches)
         rest = asyncio.create_task(one.infer(model, _inputs(5, POISON, 6)))
         await _reached(lambda: one.waiting == 3)
-        gate.opened.set()
+        gate.open()
         await first
         answers = await rest
         again = await one.infer(model, _inputs(7))
@@ -151,7 +141,7 @@ def test_a_row_that_breaks_its_batch_fails_alone_and_its_request_is_named(model,
     assert json.loads(JsonFormatter().format(line))["request_id"] == "mine"
 
 
-def test_who_has_left_is_not_computed(model, batcher, gate):
+def test_who_has_left_is_not_computed(model, gate):
     async def ask():
         one = batcher()
         first = asyncio.create_task(one.infer(model, _inputs(4)))
@@ -161,7 +151,7 @@ def test_who_has_left_is_not_computed(model, batcher, gate):
         await _reached(lambda: one.waiting == 3)
         left.cancel()
         await asyncio.sleep(0)
-        gate.opened.set()
+        gate.open()
         await asyncio.gather(first, stays)
         assert one.waiting == 0
 
@@ -169,7 +159,7 @@ def test_who_has_left_is_not_computed(model, batcher, gate):
     assert gate.batches == [[4], [7]]
 
 
-def test_who_has_left_takes_no_place_in_a_batch(model, batcher, gate):
+def test_who_has_left_takes_no_place_in_a_batch(model, gate):
     async def ask():
         one = batcher(rows=2)
         first = asyncio.create_task(one.infer(model, _inputs(4)))
@@ -181,16 +171,18 @@ def test_who_has_left_takes_no_place_in_a_batch(model, batcher, gate):
         await asyncio.sleep(0)
         comes = asyncio.create_task(one.infer(model, _inputs(6)))
         await _reached(lambda: one.waiting == 5)
-        gate.opened.set()
+        gate.open()
         await asyncio.gather(first, stays, comes)
 
     asyncio.run(ask())
     assert gate.batches == [[4], [5, 6]]
 
 
-def test_a_session_that_answers_too_few_has_failed_and_nobody_waits_on(model, batcher, monkeypatch, caplog):
-    infer = model.predictor.infer
-    monkeypatch.setattr(model.predictor, "infer", lambda arrays, sparsities: infer(arrays, sparsities)[1:])
+def test_a_session_that_answers_too_few_has_failed_and_nobody_waits_on(model, monkeypatch, caplog):
+    async def answers_too_few(model, arrays, sparsities):
+        return model.predictor.infer(arrays, sparsities)[1:]
+
+    monkeypatch.setattr(ServedModel, "infer", answers_too_few)
 
     async def ask():
         async with asyncio.timeout(20):
@@ -200,31 +192,15 @@ def test_a_session_that_answers_too_few_has_failed_and_nobody_waits_on(model, ba
     assert {record.getMessage() for record in caplog.records} == {"text-demo/1 failed to answer"}
 
 
-def test_a_runner_outlives_the_loop_of_a_caller(model, batcher, gate):
-    one = batcher()
-
-    async def ask():
-        return await one.infer(model, _inputs(4))
-
-    async def leave():
-        asking = asyncio.create_task(ask())
-        await _reached(lambda: gate.batches)
-        assert not asking.done()
-
-    asyncio.run(leave())
-    gate.opened.set()
-    assert len(asyncio.run(asyncio.wait_for(ask(), 20))) == 1
-
-
-def test_closing_answers_what_waits_and_takes_nothing_more(model, batcher, gate):
+def test_closing_answers_what_waits_and_takes_nothing_more(model, gate):
     async def ask():
         one = batcher()
         asked = [asyncio.create_task(one.infer(model, _inputs(4)))]
         await _reached(lambda: gate.batches)
         asked += [asyncio.create_task(one.infer(model, _inputs(4))) for _ in range(2)]
         await _reached(lambda: one.waiting == 2)
-        gate.opened.set()
-        await asyncio.to_thread(one.close)
+        gate.open()
+        await one.close()
         with pytest.raises(NotReady):
             await one.infer(model, _inputs(4))
         return len(await asyncio.gather(*asked))
@@ -232,25 +208,25 @@ def test_closing_answers_what_waits_and_takes_nothing_more(model, batcher, gate)
     assert asyncio.run(ask()) == 3
 
 
-def test_several_runners_work_at_the_same_time(model, batcher, gate):
+def test_several_runners_work_at_the_same_time(model, gate):
     async def ask():
         one = batcher(rows=1, runners=3)
         asked = [asyncio.create_task(one.infer(model, _inputs(4))) for _ in range(3)]
         await _reached(lambda: len(gate.batches) == 3)
-        gate.opened.set()
+        gate.open()
         await asyncio.gather(*asked)
 
     asyncio.run(ask())
 
 
-def test_each_runner_takes_its_share_of_what_waits(model, batcher, gate):
+def test_each_runner_takes_its_share_of_what_waits(model, gate):
     async def ask():
         one = batcher(rows=32, runners=2)
         first = asyncio.create_task(one.infer(model, _inputs(4, 4)))
         await _reached(lambda: len(gate.batches) == 2)  # both are at work
         rest = asyncio.create_task(one.infer(model, _inputs(*[5] * 7)))
         await _reached(lambda: one.waiting == 7)
-        gate.opened.set()
+        gate.open()
         return await asyncio.gather(first, rest)
 
     asyncio.run(ask())
