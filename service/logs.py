@@ -14,6 +14,9 @@ access = logging.getLogger("labelset.access")
 
 def configure_logging(log_format: LogFormat) -> None:
     """Send every line of the process, those of the libraries too, to stderr in one format."""
+    # No line tells where in the code it was written, or by which thread: finding that out takes as long as writing it.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -22,6 +22,10 @@ class PredictOptions(WishFields):
     version: str | None = Field(None, max_length=256, description="Which version of it; the newest when left out.")
 
 
+# Options that a query may say several times.
+LISTED_OPTIONS = frozenset({"only", "exclude"})
+
+
 class PredictJson(PredictOptions):
     """A JSON body of `/predict`: exactly one of the inputs, and any of the options."""
 

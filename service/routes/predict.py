@@ -1,19 +1,20 @@
 """`POST /predict`: inputs in any of four forms -> their label sets."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
 
 from model.errors import LabelsetError
 from model.labels import LabelSet
 from model.predictor import Answer
 from model.words import WordLabels
-from service.errors import error_body
+from service.errors import error_body, invalid_request
 from service.intake import read_inputs
 from service.presence import while_wanted
-from service.routes.predict_docs import PREDICT_BODY, PREDICT_RESPONSES
-from service.routes.state import AdmittingState
+from service.routes.direct import DirectRoute
+from service.routes.predict_docs import PREDICT_REQUEST, PREDICT_RESPONSES
+from service.routes.state import admitted
 from service.schemas import (
+    LISTED_OPTIONS,
     ErrorBody,
     FailedPrediction,
     Label,
@@ -25,18 +26,18 @@ from service.schemas import (
     WordPrediction,
 )
 
-router = APIRouter(tags=["predict"])
+router = APIRouter(tags=["predict"], route_class=DirectRoute)
 
 
+# What is read and written here, and not declared, is documented in predict_docs.py.
 @router.post(
     "/predict",
     summary="Label sets of images, recordings or texts",
+    response_model=PredictAnswer,
     responses=PREDICT_RESPONSES,
-    openapi_extra=PREDICT_BODY,
+    openapi_extra=PREDICT_REQUEST,
 )
-async def predict(
-    request: Request, serving: AdmittingState, options: Annotated[PredictOptions, Query()]
-) -> PredictAnswer:
+async def predict(request: Request) -> Response:
     """Give each input its label set: the classes whose probability is not zero.
 
     A model that labels words answers with the words of a text, each with its labels.
@@ -47,15 +48,32 @@ async def predict(
     A request with one input that fails gets that input's error as its answer. In a batch an input fails alone: the
     answer is 200 and the error stands at its index, even where every input failed.
     """
-    inputs = await read_inputs(request, options, serving.settings.max_batch_size)
-    model = serving.catalogue.choose(inputs.kind, inputs.options.model, inputs.options.version)
-    answers = await while_wanted(request, serving.pipeline.answer(model, inputs.items, inputs.wishes))
+    with admitted(request) as serving:
+        inputs = await read_inputs(request, _options(request), serving.settings.max_batch_size)
+        model = serving.catalogue.choose(inputs.kind, inputs.options.model, inputs.options.version)
+        answers = await while_wanted(request, serving.pipeline.answer(model, inputs.items, inputs.wishes))
     if len(answers) == 1 and isinstance(answers[0], LabelsetError):
         raise answers[0]
-    return PredictAnswer(
+    answer = PredictAnswer(
         model=ModelVersion(name=model.name, version=model.version, digest=model.digest),
         predictions=[_prediction(index, answer) for index, answer in enumerate(answers)],
     )
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _options(request: Request) -> PredictOptions:
+    """The options that stand in the query.
+
+    Raises:
+        InvalidRequest: one that is not known, or of the wrong type.
+    """
+    query = request.query_params
+    values = {name: query.getlist(name) if name in LISTED_OPTIONS else query[name] for name in query}
+    try:
+        return PredictOptions.model_validate(values)
+    except ValidationError as error:
+        findings = error.errors(include_url=False, include_context=False, include_input=False)
+        raise invalid_request(findings) from None
 
 
 def _prediction(index: int, answer: Answer | LabelsetError) -> Prediction | WordPrediction | FailedPrediction:

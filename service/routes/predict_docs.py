@@ -1,8 +1,8 @@
-"""What `/docs` says of `/predict`, which reads its body itself: the forms of the body, examples, answers."""
+"""What `/docs` says of `/predict`, which reads query and body itself: options, forms of the body, examples, answers."""
 
 from typing import Any
 
-from service.schemas import ErrorAnswer, PredictJson
+from service.schemas import ErrorAnswer, PredictJson, PredictOptions
 from service.wishes import OwnWishes
 
 # A picture of 8 by 8 pixels, small enough to read and real enough to be answered.
@@ -38,7 +38,13 @@ def _json_schema() -> dict[str, Any]:
     return schema
 
 
-PREDICT_BODY: dict[str, Any] = {
+_OPTIONS = PredictOptions.model_json_schema()["properties"]
+
+PREDICT_REQUEST: dict[str, Any] = {
+    "parameters": [
+        {"name": name, "in": "query", "required": False, "description": schema["description"], "schema": schema}
+        for name, schema in _OPTIONS.items()
+    ],
     "requestBody": {
         "required": True,
         "content": {
@@ -61,7 +67,7 @@ PREDICT_BODY: dict[str, Any] = {
             "audio/*": _FILE,
             "application/octet-stream": _FILE,
         },
-    }
+    },
 }
 
 _ANSWERS = {

@@ -11,7 +11,8 @@ from service.catalogue import ServedModel
 from service.metrics import Metrics
 from service.presence import while_wanted
 from service.routes import health
-from service.routes.state import AdmittingState, InferringState, ServingState, having
+from service.routes.direct import DirectRoute
+from service.routes.state import InferringState, ServingState, admitted, having
 from service.schemas import ProtocolError
 from service.settings import Settings
 from service.threads import LARGE_BYTES, computed
@@ -101,27 +102,34 @@ async def configuration(serving: InferringState, name: str, version: str | None 
     return model_config(serving.catalogue.get(name, version), serving.settings.max_batch_size)
 
 
-@router.post(
+_inference = APIRouter(route_class=DirectRoute)
+
+
+@_inference.post(
     "/models/{name}/infer", summary="Label sets as tensors", responses=_MODEL_ERRORS, openapi_extra=_INFER_BODY
 )
-@router.post(
+@_inference.post(
     "/models/{name}/versions/{version}/infer",
     summary="… of a version",
     responses=_MODEL_ERRORS,
     openapi_extra=_INFER_BODY,
 )
-async def infer(request: Request, serving: AdmittingState, name: str, version: str | None = None) -> Response:
+async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """Answer files or texts in one BYTES tensor; one that cannot be read fails the request, its index in the message.
 
     The body is JSON, or JSON and tensors as bytes (`Inference-Header-Content-Length` says where they begin), or with
     that header 0 the one input itself.
     """
-    model = serving.catalogue.get(name, version)
-    body = await request.body()
-    is_large = len(body) > LARGE_BYTES or "content-encoding" in request.headers
-    question = await computed(is_large, _read, request, body, model, serving.settings)
-    answers = await while_wanted(request, serving.pipeline.answer(model, question.items, question.wishes))
-    return await computed(question.is_dense, _write, request, model, question, answers)
+    with admitted(request) as serving:
+        model = serving.catalogue.get(name, version)
+        body = await request.body()
+        is_large = len(body) > LARGE_BYTES or "content-encoding" in request.headers
+        question = await computed(is_large, _read, request, body, model, serving.settings)
+        answers = await while_wanted(request, serving.pipeline.answer(model, question.items, question.wishes))
+        return await computed(question.is_dense, _write, request, model, question, answers)
+
+
+router.include_router(_inference)
 
 
 def _read(request: Request, body: bytes, model: ServedModel, settings: Settings) -> Question:

@@ -246,9 +246,9 @@ def test_several_runners_work_at_the_same_time(model, batcher, gate):
 def test_each_runner_takes_its_share_of_what_waits(model, batcher, gate):
     async def ask():
         one = batcher(rows=32, runners=2)
-        first = asyncio.create_task(one.infer(model, _arrays(4, 4), LET_THE_MODEL_DECIDE))
+        first = asyncio.create_task(one.infer(model, _inputs(4, 4)))
         await _reached(lambda: len(gate.batches) == 2)  # both are at work
-        rest = asyncio.create_task(one.infer(model, _arrays(*[5] * 7), LET_THE_MODEL_DECIDE))
+        rest = asyncio.create_task(one.infer(model, _inputs(*[5] * 7)))
         await _reached(lambda: one.waiting == 7)
         gate.opened.set()
         return await asyncio.gather(first, rest)

@@ -12,7 +12,7 @@ NEVER = {"count": 0, "ns": 0}
 @pytest.fixture
 def fresh(serve, bundles):
     """A service that nobody has asked yet."""
-    with httpx.Client(base_url=serve(models=bundles).url, timeout=60) as client:
+    with httpx.Client(base_url=serve(models=bundles, runners=1).url, timeout=60) as client:
         yield client
 
 
