@@ -12,4 +12,4 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 hypothesis.settings.register_profile("labelset", deadline=None)
 hypothesis.settings.load_profile("labelset")
 
-pytest_plugins = ["services", "small_data", "small_models"]
+pytest_plugins = ["services", "small_data", "small_models", "triton_server"]
