@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import shutil
-import threading
 import weakref
 
 import pytest
@@ -12,6 +11,7 @@ from model.predictor import Predictor
 from model.session import LET_THE_MODEL_DECIDE
 from service.admission import Admission
 from service.batcher import Batcher
+from service.catalogue import ServedModel
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.repository import ModelRefused, Repository
@@ -44,15 +44,16 @@ class Gate:
     """Holds every session up until it is opened."""
 
     def __init__(self, monkeypatch):
-        self.reached, self.opened = threading.Event(), threading.Event()
-        infer = Predictor.infer
+        self.reached, self.opened = asyncio.Event(), asyncio.Event()
+        infer = ServedModel.infer
 
-        def held(predictor, arrays, sparsities=()):
+        async def held(model, arrays, sparsities):
             self.reached.set()
-            assert self.opened.wait(20)
-            return infer(predictor, arrays, sparsities)
+            async with asyncio.timeout(20):
+                await self.opened.wait()
+            return await infer(model, arrays, sparsities)
 
-        monkeypatch.setattr(Predictor, "infer", held)
+        monkeypatch.setattr(ServedModel, "infer", held)
 
 
 def sessions_of(model):
@@ -81,7 +82,8 @@ def test_who_is_using_a_model_that_goes_gets_his_answer_and_then_its_session_goe
             for text in (SENTENCE, SENTENCE + "!")  # the same would be computed once
         ]
         model = None
-        assert await asyncio.to_thread(gate.reached.wait, 20)
+        async with asyncio.timeout(20):
+            await gate.reached.wait()
         if way == "unloaded":
             await repository.unload("mine")
             assert index() == [("1", "UNLOADING", "unloaded on request")]
@@ -90,14 +92,15 @@ def test_who_is_using_a_model_that_goes_gets_his_answer_and_then_its_session_goe
         gc.collect()
         assert all(part() is not None for part in parts)
         gate.opened.set()
-        return await asyncio.gather(*asked)
+        answers = await asyncio.gather(*asked)
+        await pipeline.close()
+        return answers
 
     gc.collect()
     gc.disable()  # the last reference must do, not a search for cycles some time later
     try:
         answers = asyncio.run(ask_and_change())
         assert all(answer.labels for [answer] in answers)
-        pipeline.close()
         assert [part() for part in parts] == [None, None]
     finally:
         gc.enable()
