@@ -44,8 +44,8 @@ _TUNED = {"runners": (1, 2), "runtime_threads": (1, 2), "decode_threads": (1, 2)
     "--contestant", "names", multiple=True, type=click.Choice(NAMES), help="Beside the ceiling. Default: all."
 )
 @click.option("--connections", default="1,8,32", show_default=True)
-@click.option("--rounds", default=7, show_default=True, type=click.IntRange(1))
-@click.option("--seconds", default=4, show_default=True, type=click.IntRange(1), help="Of a turn; whole ones.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=6, show_default=True, type=click.IntRange(1), help="Of a turn; whole ones.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of ours, as runners=2.")
 @click.option("--tune", is_flag=True, help="Ours alone, over its own settings.")
 @click.option("--drills/--no-drills", "with_drills", default=True, show_default=True)
@@ -124,9 +124,9 @@ def measure(
         ours = next((server for server in servers if server.name == "ours"), None)
         if with_drills and ours:
             say(f"{workload.name}: overload, new versions")
-            yield drills.overload(ours, 2 * seconds)
+            yield drills.overload(ours, seconds)
             ours.end()
-            yield drills.reload(workload, settings, folder / f"{workload.name}-reload", 4 * seconds)
+            yield drills.reload(workload, settings, folder / f"{workload.name}-reload", 2 * seconds)
     finally:
         for player in players:
             player.end()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.serving.contestant import Contestant
 from benchmarks.serving.environments import PeerUnavailable
-from benchmarks.serving.load import Load, load, write_requests
+from benchmarks.serving.load import Load, LoadFailed, load, write_requests
 from benchmarks.serving.processes import Processes, free_port
 from benchmarks.serving.workloads import Workload
 from model.preprocess import Item
@@ -16,7 +16,7 @@ from model.preprocess import Item
 _START_SECONDS = 180
 _CHECKED = 5
 # A server that was frozen finds its memory, and a core that slept wakes up, before its turn counts.
-WARMING_SECONDS = 1
+_WARMING_SECONDS = 1
 
 
 class Server:
@@ -50,12 +50,20 @@ class Server:
         return self.contestant.name
 
     def turn(self, connections: int, seconds: int, round_number: int = 0) -> Load:
-        """Load it, after some load that does not count."""
+        """Load it, after some load that does not count.
+
+        Raises:
+            LoadFailed: it does not answer any more.
+        """
         self.thaw()
         try:
             start = round_number * 97 % len(self.workload.items)
-            load(self.port, self.requests, connections, WARMING_SECONDS, start)
+            load(self.port, self.requests, connections, _WARMING_SECONDS, start)
+            # Whom wrk has left is still worked for: the turn begins when that is over, as one more answer tells.
+            ask(self.port, self.contestant.request(self.workload, self.variant, self.workload.items[0]))
             return load(self.port, self.requests, connections, seconds, start)
+        except (OSError, http.client.HTTPException) as error:
+            raise LoadFailed(f"{error!r}") from error
         finally:
             self.freeze()
 
