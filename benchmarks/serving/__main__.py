@@ -120,8 +120,9 @@ def measure(
             yield record
         if with_drills and not workload.is_text:
             for server in servers:
-                yield drills.poison(server, _POISONED)
-        ours = next((server for server in servers if server.name == "ours"), None)
+                if server.processes.alive:
+                    yield drills.poison(server, _POISONED)
+        ours = next((server for server in servers if server.name == "ours" and server.processes.alive), None)
         if with_drills and ours:
             say(f"{workload.name}: overload, new versions")
             yield drills.overload(ours, seconds)
