@@ -14,6 +14,8 @@ import itertools
 import json
 import os
 import platform
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -68,6 +70,8 @@ def main(
         report.render(json.loads(render.read_text()))
         return
     require_wrk()
+    # As Ctrl-C does: the servers must not outlive the benchmark.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     own = dict(_setting(text) for text in settings)
     workloads = [WORKLOADS[name] for name in models or WORKLOADS]
     counts = [int(count) for count in connections.split(",")]
