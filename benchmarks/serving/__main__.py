@@ -14,6 +14,8 @@ import itertools
 import json
 import os
 import platform
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -44,8 +46,8 @@ _TUNED = {"runners": (1, 2), "runtime_threads": (1, 2), "decode_threads": (1, 2)
     "--contestant", "names", multiple=True, type=click.Choice(NAMES), help="Beside the ceiling. Default: all."
 )
 @click.option("--connections", default="1,8,32", show_default=True)
-@click.option("--rounds", default=7, show_default=True, type=click.IntRange(1))
-@click.option("--seconds", default=4, show_default=True, type=click.IntRange(1), help="Of a turn; whole ones.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=6, show_default=True, type=click.IntRange(1), help="Of a turn; whole ones.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of ours, as runners=2.")
 @click.option("--tune", is_flag=True, help="Ours alone, over its own settings.")
 @click.option("--drills/--no-drills", "with_drills", default=True, show_default=True)
@@ -68,6 +70,8 @@ def main(
         report.render(json.loads(render.read_text()))
         return
     require_wrk()
+    # As Ctrl-C does: the servers must not outlive the benchmark.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     own = dict(_setting(text) for text in settings)
     workloads = [WORKLOADS[name] for name in models or WORKLOADS]
     counts = [int(count) for count in connections.split(",")]
@@ -120,13 +124,14 @@ def measure(
             yield record
         if with_drills and not workload.is_text:
             for server in servers:
-                yield drills.poison(server, _POISONED)
-        ours = next((server for server in servers if server.name == "ours"), None)
+                if server.processes.alive:
+                    yield drills.poison(server, _POISONED)
+        ours = next((server for server in servers if server.name == "ours" and server.processes.alive), None)
         if with_drills and ours:
             say(f"{workload.name}: overload, new versions")
-            yield drills.overload(ours, 2 * seconds)
+            yield drills.overload(ours, seconds)
             ours.end()
-            yield drills.reload(workload, settings, folder / f"{workload.name}-reload", 4 * seconds)
+            yield drills.reload(workload, settings, folder / f"{workload.name}-reload", 2 * seconds)
     finally:
         for player in players:
             player.end()

@@ -88,6 +88,7 @@ def overload(server: Server, seconds: int, times: int = 10) -> Record:
     """Ours at its best, then asked so many times as often, then at its best again."""
     server.thaw()
     try:
+        load(server.port, server.requests, _CONNECTIONS, 1)
         before = load(server.port, server.requests, _CONNECTIONS, seconds)
         with _Watch(server.port) as watch:
             requests = _ever_others(server.workload.items)

@@ -42,5 +42,7 @@ def peer_python(requirements: tuple[str, ...]) -> Path:
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
-        tail = "\n".join(done.stdout.splitlines()[-5:])
-        raise PeerUnavailable(f"`{' '.join(command)}` ended with exit status {done.returncode}: {tail}")
+        lines = done.stdout.splitlines()
+        said = [line for line in lines if line.startswith("ERROR")] or lines[-3:]
+        # Without the folders of this machine: reasons are published.
+        raise PeerUnavailable(f"`python {' '.join(command[1:3])}` ended with {done.returncode}: {' / '.join(said)}")

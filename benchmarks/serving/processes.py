@@ -1,5 +1,6 @@
 """A contestant's processes: started in a session of their own, frozen while others have their turn, and ended."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -34,6 +35,8 @@ class Processes:
                 stderr=stream,
                 start_new_session=True,
             )
+        # In a session of their own they hear no Ctrl-C, and would outlive a benchmark that is broken off.
+        atexit.register(self.end)
         self.log = log
         # Descendants whose parents have ended are nobody's children any more: who was seen once is remembered.
         self._seen: dict[int, psutil.Process] = {}
@@ -61,6 +64,7 @@ class Processes:
 
     def end(self) -> None:
         """End them, with patience first."""
+        atexit.unregister(self.end)
         processes = self.all()
         self.thaw()
         with contextlib.suppress(ProcessLookupError):

@@ -16,12 +16,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from model.bundle import Bundle
+from model.labels import LabelSet
+from model.predictor import Predictor
 from training.config import DataConfig, HeadConfig, ImageInput, NewBackbone, PretrainedBackbone, Recipe, TextInput
 from training.data.cache import cached_folder
 from training.data.dataset import Example, LabelledData
 
 # More than are ever in flight at once: ours computes identical inputs in flight only once, and must not gain by that.
 INPUT_COUNT = 512
+# Answers of every contestant that are compared with the model's own.
+_CHECKED_COUNT = 5
 LABELS = tuple(f"label-{number:02}" for number in range(40))
 _PICTURE_SIZE = (480, 360)
 # Of an untrained network the number of labels would be anybody's guess, often none.
@@ -62,6 +67,13 @@ class Workload:
     def items(self) -> Sequence[bytes] | Sequence[str]:
         """Distinct inputs, the same in every run."""
         return self.inputs()
+
+    @cached_property
+    def expected(self) -> list[list[str]]:
+        """The label names that belong to the first inputs."""
+        predictor = Predictor(Bundle.open(self.bundle), "cpu", threads=1)
+        answers = [predictor.predict([item])[0] for item in self.items[:_CHECKED_COUNT]]
+        return [[label for label, _ in answer.labels] for answer in answers if isinstance(answer, LabelSet)]
 
     def _export(self, folder: Path) -> None:
         # Here, because they import torch: a run that finds the bundle in the cache does without.
