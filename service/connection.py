@@ -5,6 +5,7 @@ would hold all the files that a process may open; and it keeps any number of hea
 """
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import Callable
 
@@ -47,8 +48,11 @@ def impatient_protocol(
         def data_received(self, data: bytes) -> None:
             self._head_bytes += len(data)
             super().data_received(data)
-            if self._head_bytes > _MAX_HEAD_BYTES:
-                self.transport.abort()
+            if self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
+                if self._unanswered:  # an answer is owed that this would get in the way of
+                    self.transport.abort()
+                else:
+                    self.send_400_response(f"the head of a request must have at most {_MAX_HEAD_BYTES} bytes")
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
@@ -79,6 +83,12 @@ def impatient_protocol(
             super().on_response_complete()
             if self.pipeline:  # else every answer would make room for many more requests
                 self.flow.pause_reading()
+
+        def send_400_response(self, msg: str) -> None:
+            body = json.dumps({"error": {"code": "invalid_http", "message": msg, "detail": {}}}).encode()
+            head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            self.transport.close()
 
         def pause_writing(self) -> None:
             super().pause_writing()
