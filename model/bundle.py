@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,6 +38,12 @@ class MissingFile(BundleError):
     """A file that the manifest names, or the manifest itself, is not there."""
 
     code = "bundle_missing_file"
+
+
+class UnreadableFile(BundleError):
+    """A file that is there and cannot be read."""
+
+    code = "bundle_unreadable_file"
 
 
 class ChecksumMismatch(BundleError):
@@ -111,8 +118,17 @@ class Bundle:
         return self.path / name
 
     def read_text(self, name: str) -> str:
-        """Contents of one of the bundle's text files; empty where the bundle has none of that name."""
-        return self.file(name).read_text(encoding="utf-8") if name in self.manifest.files else ""
+        """Contents of one of the bundle's text files; empty where the bundle has none of that name.
+
+        Raises:
+            InvalidManifest: it is no text.
+        """
+        if name not in self.manifest.files:
+            return ""
+        try:
+            return _read_bytes(self.path, name).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidManifest(f"{name} must be UTF-8, it is not at byte {error.start}", file=name) from None
 
 
 def write(path: str | os.PathLike[str], manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
@@ -162,16 +178,36 @@ def _may_be_replaced(folder: Path) -> bool:
 
 
 def _read_manifest_bytes(folder: Path) -> bytes:
+    if not _is_file(folder, MANIFEST):
+        raise MissingFile(f"a bundle must hold {MANIFEST}, and {folder.name}/ does not", file=MANIFEST)
+    return _read_bytes(folder, MANIFEST)
+
+
+def _is_file(folder: Path, name: str) -> bool:
+    """Whether a plain file is there: a pipe would be waited for until somebody writes to it."""
     try:
-        return (folder / MANIFEST).read_bytes()
+        return stat.S_ISREG((folder / name).stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
-        raise MissingFile(f"a bundle must hold {MANIFEST}, and {folder.name}/ does not", file=MANIFEST) from None
+        return False
+    except OSError as error:  # a link to itself, a disk that fails
+        raise _unreadable(name, error) from None
+
+
+def _read_bytes(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise _unreadable(name, error) from None
+
+
+def _unreadable(name: str, error: OSError) -> UnreadableFile:
+    return UnreadableFile(f"{name} cannot be read: {error.strerror}", file=name)
 
 
 def _parse_manifest(content: bytes) -> Manifest:
     try:
         document = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidManifest(f"{MANIFEST} must be JSON: {error}") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
@@ -193,10 +229,13 @@ def _verify_file(folder: Path, name: str, expected: str) -> None:
     # A link would let a folder that passed the check read from anywhere.
     if path.is_symlink():
         raise PathEscape(f"files of a bundle must be plain files, {name!r} is a link", file=name)
-    if not path.is_file():
+    if not _is_file(folder, name):
         raise MissingFile(f"the manifest names {name}, which is not there", file=name)
-    with path.open("rb") as stream:
-        actual = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with path.open("rb") as stream:
+            actual = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(name, error) from None
     if actual != expected:
         raise ChecksumMismatch(
             f"{name} must have sha256 {expected[:12]}…, got {actual[:12]}…", file=name, expected=expected, actual=actual

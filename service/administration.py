@@ -12,7 +12,7 @@ from service.settings import Settings
 class LoadParameters(BaseModel):
     """What may be said of a model that is to be loaded."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     version: str | None = Field(default=None, description="Which version; all of them when left out.")
 

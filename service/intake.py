@@ -143,8 +143,13 @@ def _is_recording(content: bytes, media_type: str, name: str = "") -> bool:
 
 
 class _MultipartParser(MultiPartParser):
-    """Starlette's parser leaves out a part that is cut off, without a word; this one can tell."""
+    """Starlette's parser leaves out a part that is cut off, without a word; this one can tell.
 
+    It keeps files in memory, of which bodies may only have so much: what callers send is never written to a disk, which
+    may be full.
+    """
+
+    spool_max_size = 2**62
     is_whole = False
 
     def on_end(self) -> None:

@@ -1,9 +1,16 @@
-"""A socket that listens, or a clear word why it cannot."""
+"""A socket that listens, or a clear word why it cannot; and as many connections on it as the system allows."""
 
 import errno
+import resource
 import socket
+from contextlib import suppress
 
 from model.errors import LabelsetError
+
+# More connections than one process could answer; where there is no hard limit something must be said.
+_MAX_OPEN_FILES = 65_536
+# For models, what is imported late, and whatever a library opens.
+_KEPT_FILES = 256
 
 
 class CannotListen(LabelsetError):
@@ -28,3 +35,19 @@ def listen(host: str, port: int) -> socket.socket:
         in_use = error.errno == errno.EADDRINUSE
         reason = "it is in use; choose another port" if in_use else error.strerror
         raise CannotListen(f"cannot listen on {host} port {port}: {reason}", host=host, port=port) from None
+
+
+def allow_connections() -> int:
+    """Let this process open as many files as it may: each connection is one, and most systems begin with 1024.
+
+    Returns:
+        How many connections may be open at once, so that files are left for everything else.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed, most = (_MAX_OPEN_FILES if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard))
+    wanted = min(most, _MAX_OPEN_FILES)
+    if allowed < wanted:
+        with suppress(ValueError, OSError):  # some systems have a limit of their own beside the hard one
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            allowed = wanted
+    return allowed - min(_KEPT_FILES, allowed // 2)

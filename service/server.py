@@ -1,7 +1,6 @@
 """The process that listens: uvicorn, with the manners that a service behind callers of all kinds needs.
 
-- Head and body of a request each arrive within some seconds, or the connection is closed. Uvicorn waits for ever, so
-  that a few thousand connections that say nothing would hold all the files that a process may open.
+- A connection may not hold anything for ever, nor fill the memory (`service/connection.py`).
 - When the process is told to stop it says so at `/readyz` and in each answer (`Connection: close`), and goes on
   answering for a moment: what is on its way already is answered, and callers find another server.
 """
@@ -9,23 +8,21 @@
 import asyncio
 import socket
 import sys
-from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from model.errors import LabelsetError
 from service.app import create_app
-from service.listening import listen
+from service.connection import impatient_protocol
+from service.listening import allow_connections, listen
 from service.settings import Settings
 from service.tls import check_certificate
 
 # Longer than that of most callers and proxies: who closes an idle connection first meets no request on its way.
 _KEEP_ALIVE_SECONDS = 75
-# After the time of a body is up its request is answered, and the caller has this long to read the answer.
-_SECONDS_TO_READ = 5.0
+_SECONDS_TO_SPEAK = 0.1
 
 
 class ServerProcess:
@@ -42,7 +39,11 @@ class ServerProcess:
         self._app = _StartupErrorKept(app)
         config = uvicorn.Config(
             self._app,
-            http=_impatient_protocol(settings.head_seconds, settings.body_seconds, lambda: self._server.is_leaving),
+            http=impatient_protocol(
+                settings.head_seconds, settings.body_seconds, allow_connections(), lambda: self._server.is_leaving
+            ),
+            # Nothing here speaks WebSocket, whatever else is installed.
+            ws="none",
             # Its lines go the way of all others, and `service/logs.py` writes one for each request.
             log_config=None,
             access_log=False,
@@ -92,50 +93,14 @@ class _Server(uvicorn.Server):
         end = asyncio.get_running_loop().time() + self._leave_seconds
         while asyncio.get_running_loop().time() < end and not self.force_exit:
             await asyncio.sleep(0.02)
+        for server in self.servers:
+            server.close()
+        # Who has just been let in has his request on its way; uvicorn would close his connection unheard.
+        await asyncio.sleep(_SECONDS_TO_SPEAK)
         # Both doors close at once: what is open behind each has the same time to end.
         rpc_server = self._fastapi.state.rpc_server
         closing = [super().shutdown(sockets), *([rpc_server.stop()] if rpc_server else [])]
         await asyncio.gather(*closing)
-
-
-def _impatient_protocol(
-    head_seconds: float, body_seconds: float, is_leaving: Callable[[], bool]
-) -> type[HttpToolsProtocol]:
-    """Uvicorn's HTTP on one connection, with a time for each part of a request, and an end to it when we leave."""
-
-    class ImpatientProtocol(HttpToolsProtocol):
-        _closing: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._close_in(head_seconds)
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            if self._closing is None:  # else it is the first on its connection, which has been waited for already
-                self._close_in(head_seconds)
-
-        def on_headers_complete(self) -> None:
-            # Also of a body that nobody reads, because its request was refused.
-            self._close_in(body_seconds + _SECONDS_TO_READ)
-            super().on_headers_complete()
-            if is_leaving():
-                self.cycle.keep_alive = False
-
-        def on_message_complete(self) -> None:
-            self._close_in(None)
-            super().on_message_complete()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._close_in(None)
-            super().connection_lost(exc)
-
-        def _close_in(self, seconds: float | None) -> None:
-            if self._closing is not None:
-                self._closing.cancel()
-            self._closing = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
-
-    return ImpatientProtocol
 
 
 class _StartupErrorKept:

@@ -121,7 +121,7 @@ _ANSWERS = {
 }
 
 _ERRORS = {
-    400: "`invalid_json`, `invalid_body`, `model_ambiguous`",
+    400: "`invalid_http`, `invalid_json`, `invalid_body`, `model_ambiguous`",
     404: "`model_not_found`, `version_not_found`",
     408: "`body_too_slow`",
     413: "`image_too_large`, `recording_too_large`, `text_too_long`, `batch_too_large`, `body_too_large`",

@@ -28,7 +28,7 @@ class IndexEntry(BaseModel):
 
 
 class _IndexBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     ready: bool = Field(default=False, description="Only what is served.")
 
@@ -73,7 +73,8 @@ def _body(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _body_of(parameters: type[LoadParameters]) -> dict[str, Any]:
-    return _body({"type": "object", "properties": {"parameters": parameters.model_json_schema()}})
+    properties = {"parameters": parameters.model_json_schema()}
+    return _body({"type": "object", "properties": properties, "additionalProperties": False})
 
 
 async def _read(request: Request, model: type[_Body]) -> _Body:

@@ -1,0 +1,120 @@
+"""HTTP on one connection: uvicorn's, with an end to whatever a caller could make it wait for, or keep.
+
+Uvicorn waits for ever for a request and for its answer to be taken, so that a few thousand callers who say nothing
+would hold all the files that a process may open; and it keeps any number of headers and of requests in advance.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+# After the time of a body is up its request is answered, and the caller has this long to read the answer.
+_SECONDS_TO_READ = 5.0
+# Head and trailers of a request; what other servers allow is between 8 and 80 KB.
+_MAX_HEAD_BYTES = 64 * 1024
+# A chunk of one byte has five around it.
+_BYTES_AROUND_A_BYTE = 8
+# Requests that a caller sends without waiting for the answers to those before.
+_MAX_PIPELINED = 100
+
+
+def impatient_protocol(
+    head_seconds: float, body_seconds: float, max_connections: int, is_leaving: Callable[[], bool]
+) -> type[HttpToolsProtocol]:
+    """The protocol of a server.
+
+    Args:
+        head_seconds: Time for the head of a request to arrive.
+        body_seconds: Time for its body to arrive, and for an answer that is larger than buffers to be taken.
+        max_connections: One that would be more is closed at once: without files nobody could be answered.
+        is_leaving: Whether an answer must be the last one on its connection.
+    """
+
+    class ImpatientProtocol(HttpToolsProtocol):
+        _arriving: asyncio.TimerHandle | None = None
+        _leaving: asyncio.TimerHandle | None = None
+        _head_bytes = 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._unanswered: deque[RequestResponseCycle] = deque()
+            if len(self.connections) > max_connections:
+                transport.abort()
+            self._must_arrive_in(head_seconds)
+
+        def data_received(self, data: bytes) -> None:
+            self._head_bytes += len(data)
+            super().data_received(data)
+            if self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
+                if self._unanswered:  # an answer is owed that this would get in the way of
+                    self.transport.abort()
+                else:
+                    self.send_400_response(f"the head of a request must have at most {_MAX_HEAD_BYTES} bytes")
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            if self._arriving is None:  # else it is the first on its connection, which has been waited for already
+                self._must_arrive_in(head_seconds)
+
+        def on_headers_complete(self) -> None:
+            # Also of a body that nobody reads, because its request was refused.
+            self._must_arrive_in(body_seconds + _SECONDS_TO_READ)
+            super().on_headers_complete()
+            self._unanswered.append(self.cycle)
+            if is_leaving():
+                self.cycle.keep_alive = False
+            if len(self.pipeline) > _MAX_PIPELINED:
+                self.transport.abort()
+
+        def on_body(self, body: bytes) -> None:
+            self._head_bytes = max(0, self._head_bytes - len(body) * (1 + _BYTES_AROUND_A_BYTE))
+            super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            self._must_arrive_in(None)
+            self._head_bytes = 0
+            super().on_message_complete()
+
+        def on_response_complete(self) -> None:
+            self._unanswered.popleft()
+            super().on_response_complete()
+            if self.pipeline:  # else every answer would make room for many more requests
+                self.flow.pause_reading()
+
+        def send_400_response(self, msg: str) -> None:
+            body = json.dumps({"error": {"code": "invalid_http", "message": msg, "detail": {}}}).encode()
+            head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            self.transport.close()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._leaving = self.loop.call_later(body_seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if self._leaving is not None:
+                self._leaving.cancel()
+
+        def timeout_keep_alive_handler(self) -> None:
+            # Not close: that would wait for the caller to take what he has not taken so far.
+            self.transport.abort()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._must_arrive_in(None)
+            if self._leaving is not None:
+                self._leaving.cancel()
+            for cycle in self._unanswered:  # uvicorn tells the last one only, and the others would write to nowhere
+                cycle.disconnected = True
+                cycle.message_event.set()
+            super().connection_lost(exc)
+
+        def _must_arrive_in(self, seconds: float | None) -> None:
+            if self._arriving is not None:
+                self._arriving.cancel()
+            self._arriving = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
+
+    return ImpatientProtocol
