@@ -102,18 +102,6 @@ async def configuration(serving: InferringState, name: str, version: str | None 
     return model_config(serving.catalogue.get(name, version), serving.settings.max_batch_size)
 
 
-_inference = APIRouter(route_class=DirectRoute)
-
-
-@_inference.post(
-    "/models/{name}/infer", summary="Label sets as tensors", responses=_MODEL_ERRORS, openapi_extra=_INFER_BODY
-)
-@_inference.post(
-    "/models/{name}/versions/{version}/infer",
-    summary="… of a version",
-    responses=_MODEL_ERRORS,
-    openapi_extra=_INFER_BODY,
-)
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """Answer files or texts in one BYTES tensor; one that cannot be read fails the request, its index in the message.
 
@@ -129,7 +117,19 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
         return await computed(question.is_dense, _write, request, model, question, answers)
 
 
-router.include_router(_inference)
+for _path, _summary in (
+    ("/models/{name}/infer", "Label sets as tensors"),
+    ("/models/{name}/versions/{version}/infer", "… of a version"),
+):
+    router.add_api_route(
+        _path,
+        infer,
+        methods=["POST"],
+        summary=_summary,
+        responses=_MODEL_ERRORS,
+        openapi_extra=_INFER_BODY,
+        route_class_override=DirectRoute,
+    )
 
 
 def _read(request: Request, body: bytes, model: ServedModel, settings: Settings) -> Question:

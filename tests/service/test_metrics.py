@@ -29,7 +29,8 @@ MOST_WAITING, MOST_ROWS = 100, 16
 
 @pytest.fixture(scope="module")
 def client(serve, bundles):
-    service = serve(models=bundles, max_waiting=MOST_WAITING, max_batch_rows=MOST_ROWS)
+    # With one runner the inputs of a request are one batch.
+    service = serve(models=bundles, runners=1, max_waiting=MOST_WAITING, max_batch_rows=MOST_ROWS)
     with httpx.Client(base_url=service.url, timeout=60) as client:
         yield client
 

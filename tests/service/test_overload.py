@@ -132,9 +132,9 @@ def test_what_has_been_sent_when_the_service_must_stop_is_answered(started):
     assert "Traceback" not in log.read_text()
 
 
-def test_what_is_not_answered_in_time_when_the_service_must_stop_is_told_so(started):
-    process, address, log = started(leave_seconds=3, drain_seconds=1, max_waiting=10_000, max_batch_rows=1)
-    connections = [_sent(address, _texts(16, 20)) for _ in range(100)]
+def test_what_is_not_answered_in_time_when_the_service_must_stop_is_told_so(slow_models, started):
+    process, address, log = started(leave_seconds=3, drain_seconds=1, max_batch_rows=1)
+    connections = [_sent(address, _texts(8, 1)) for _ in range(30)]
     process.send_signal(signal.SIGTERM)
     answers = [_answer(connection) for connection in connections]
     assert process.wait(timeout=30) == -signal.SIGTERM

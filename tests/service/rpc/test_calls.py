@@ -51,26 +51,9 @@ def counted(service, name: str, **labels: str) -> float:
 
 
 @pytest.fixture
-def slow_models(tmp_path, monkeypatch):
-    """Services that are started now take a fifth of a second for each batch."""
-    # Python reads this module when it starts.
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys, time\n"
-        "if 'serve' in sys.argv:\n"
-        "    from service.session_host import HostedSession\n"
-        "    run = HostedSession.run\n"
-        "    def slow(*arguments, **keywords):\n"
-        "        time.sleep(0.2)\n"
-        "        return run(*arguments, **keywords)\n"
-        "    HostedSession.run = slow\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
-
-
-@pytest.fixture
 def busy(slow_models, serve_rpc):
     """A service that takes inputs one by one, five a second, and a way to ask it."""
-    service, address = serve_rpc(max_batch_rows=1, max_waiting=10_000)
+    service, address = serve_rpc(runners=1, max_batch_rows=1, max_waiting=10_000)
     with grpc.insecure_channel(address) as channel:
         yield service, channel.unary_unary(ROUTE)
 

@@ -120,7 +120,7 @@ def test_of_a_model_that_is_not_there_nothing_is_told(rpc_client, call):
 
 
 def test_statistics_count_what_came_through_either_door(serve_rpc, bytes_input):
-    service, address = serve_rpc()
+    service, address = serve_rpc(runners=1)  # so that the inputs of a request are one batch
     texts = [b"It encrypts the disk.", b"It lists processes."]
     with triton.InferenceServerClient(address) as client, httpx.Client(base_url=service.url, timeout=60) as http:
         for _ in range(3):
