@@ -30,6 +30,10 @@ from service.settings import BatchLimits
 
 logger = logging.getLogger("labelset.service")
 
+# How often it is looked at, at the end, whether anybody still waits for what is computed.
+_LOOK_SECONDS = 0.1
+_FAILED = "the service failed to answer; its log says why"
+
 Outcome = LabelSets | LabelsetError
 Array = npt.NDArray[Any]
 
@@ -75,7 +79,7 @@ class Batcher:
         self._orders = itertools.count()
         self._closed = False
         self._runners = runners
-        self._at_work: set[asyncio.Task[None]] = set()
+        self._at_work: dict[asyncio.Task[None], Sequence[_Row]] = {}
         self._trying_again = asyncio.Lock()
 
     async def infer(self, model: ServedModel, inputs: Sequence[tuple[Array, Sparsity]]) -> list[Outcome]:
@@ -99,13 +103,16 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """Inputs that no runner has taken yet."""
-        return sum(map(len, self._queues.values()))
+        return sum(map(len, list(self._queues.values())))
 
     async def close(self) -> None:
-        """Take nothing more, and answer what waits."""
+        """Take nothing more, and answer what somebody waits for."""
         self._closed = True
         while self._at_work:
-            await asyncio.wait(self._at_work)
+            for task, batch in self._at_work.items():
+                if all(row.answer.done() for row in batch):
+                    task.cancel()
+            await asyncio.wait(self._at_work, timeout=_LOOK_SECONDS)
 
     def _begin(self) -> None:
         """Let the runners that are free take what waits."""
@@ -113,14 +120,18 @@ class Batcher:
             model, batch = taken
             self._metrics.observe_batch(model, len(batch), len(batch) / self._limits.rows)
             # In a context of its own: a batch is of many requests, and at work on none.
-            task = asyncio.create_task(self._answer(model, batch), context=contextvars.Context())
-            self._at_work.add(task)
-            task.add_done_callback(self._end)
+            context = contextvars.Context()
+            task = asyncio.create_task(self._answer(model, batch), context=context)
+            self._at_work[task] = batch
+            task.add_done_callback(self._end, context=context)
 
     def _end(self, task: "asyncio.Task[None]") -> None:
-        self._at_work.discard(task)
-        if not task.cancelled() and task.exception():
-            logger.error("a runner failed", exc_info=task.exception())
+        batch = self._at_work.pop(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("a runner failed", exc_info=error)
+        for row in batch:  # nobody waits on for a runner that is gone
+            if not row.answer.done():
+                row.tell(LabelsetError(_FAILED), time.perf_counter())
         self._begin()
 
     def _take(self) -> tuple[ServedModel, list[_Row]] | None:
@@ -202,7 +213,7 @@ def _choose(queue: Sequence[_Row], row_limit: int, token_limit: int, by_length: 
 def _give_up(model: ServedModel, row: _Row, error: Exception) -> None:
     own_id = {"request_id": row.request_id}
     logger.error("%s/%s failed to answer", model.name, model.version, extra=own_id, exc_info=error)
-    row.tell(LabelsetError("the service failed to answer; its log says why"), time.perf_counter())
+    row.tell(LabelsetError(_FAILED), time.perf_counter())
 
 
 def _record_stages(rows: Sequence[_Row]) -> None:

@@ -14,8 +14,12 @@ from model.repository import version_order
 from model.session import Answers, Sparsity
 from service.access.caller import ANYONE, Caller
 from service.errors import NotReady
+from service.threads import computed
 
 Kind = Literal["image", "audio", "text"]
+# Beyond these the event loop would be held up for more than about a millisecond.
+_LARGE_BATCH_BYTES = 1024 * 1024
+_MANY_LABELS = 500
 # What one request holds; words are a text that its caller has split.
 InputKind = Kind | Literal["words"]
 
@@ -61,8 +65,11 @@ class ServedModel:
         self, arrays: Sequence[npt.NDArray[Any]], sparsities: Sequence[Sparsity]
     ) -> Sequence[LabelSets | LabelsetError]:
         """Answer at least one preprocessed input as one batch; see `Predictor.infer`."""
-        batch = self.predictor.batch(arrays, sparsities)
-        return self.predictor.label_sets(arrays, await self.session.run_soon(*batch))
+        is_large = sum(array.nbytes for array in arrays) > _LARGE_BATCH_BYTES
+        batch = await computed(is_large, self.predictor.batch, arrays, sparsities)
+        answers = await self.session.run_soon(*batch)
+        has_many = max(len(answers.label_index_M), len(answers.row_offset)) > _MANY_LABELS
+        return await computed(has_many, self.predictor.label_sets, arrays, answers)
 
     @property
     def manifest(self) -> Manifest:

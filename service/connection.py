@@ -53,6 +53,9 @@ def impatient_protocol(
                     self.transport.abort()
                 else:
                     self.send_400_response(f"the head of a request must have at most {_MAX_HEAD_BYTES} bytes")
+            if self._arriving is None and not self._unanswered and not self.transport.is_closing():
+                # Empty lines before a request begin none, and have ended uvicorn's wait for it.
+                self._must_arrive_in(head_seconds)
 
         def on_message_begin(self) -> None:
             super().on_message_begin()

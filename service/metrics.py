@@ -113,7 +113,6 @@ class Metrics:
         return self._families.statistics(model)
 
     def _of(self, model: ServedModel) -> "_ModelMetrics":
-        # Two threads may bind a model at once: both get the same children from the library.
         if model not in self._models:
             self._models[model] = self._families.bind(model)
         return self._models[model]

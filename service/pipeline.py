@@ -1,4 +1,4 @@
-"""Inputs -> arrays -> queue -> batch -> session -> label sets, off the event loop, as one readable path."""
+"""Inputs -> arrays -> queue -> batch -> session -> label sets, as one readable path; what takes long in threads."""
 
 import asyncio
 import functools

@@ -33,12 +33,20 @@ class SessionChannel(asyncio.Protocol):
             raise EOFError
         self._answer = self.loop.create_future()
         self._transport.writelines(session_messages.encode(question))
-        return await self._answer
+        try:
+            return await self._answer
+        finally:
+            self._answer = None  # an idle channel keeps nothing of what was asked or answered
 
     def close(self) -> None:
         """Close the connection; whoever waits on it is told so."""
         if self._transport and not self.loop.is_closed():
             self._transport.abort()
+
+    def close_soon(self) -> None:
+        """As `close`, from any thread."""
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.close)
 
     def connection_made(self, transport: asyncio.WriteTransport) -> None:  # type: ignore[override]
         """Called by the loop."""

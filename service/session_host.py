@@ -42,6 +42,7 @@ class SessionHost:
         self._loaded: dict[int, Load] = {}
         self._link: SessionLink | None = None
         self._closed = False
+        self._reviving = asyncio.Lock()
         # Sessions that nobody holds any more, with their files; None at the end.
         self._left: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
         self._sweeper = threading.Thread(target=self._sweep, name="session-sweeper", daemon=True)
@@ -83,7 +84,8 @@ class SessionHost:
         """As `ask`, from the event loop."""
         link = self._link
         if link is None or not link.alive:
-            link = await asyncio.to_thread(self._live_link)
+            async with self._reviving:  # one thread is enough to wait for a restart
+                link = await asyncio.to_thread(self._live_link)
         return await link.ask_soon(call)
 
     def close(self) -> None:
@@ -165,7 +167,7 @@ class HostedSession:
         Raises:
             InvalidSparsity: a wish out of its range.
             SessionFailed: the runtime failed.
-            SessionProcessDied: the process died of it, or of what another thread asked at the same time.
+            SessionProcessDied: the process died of it, or of what somebody else asked at the same time.
         """
         return Answers(*self._host.ask(Run(self._key, (inputs, sparsities), dense)))
 

@@ -35,7 +35,7 @@ class SessionFailed(LabelsetError):
 
 
 class SessionLink:
-    """One process. Calls may be made from any thread."""
+    """One process. `ask` may be called from any thread, `ask_soon` from the event loop."""
 
     def __init__(self, call_seconds: float) -> None:
         """Start the process; one that does not answer a call for so long is killed."""
@@ -106,6 +106,8 @@ class SessionLink:
         with self._changing:
             while self._idle:
                 self._idle.pop().close()
+        for channel in self._listening:
+            channel.close_soon()
 
     def _exchange(self, call: Call) -> Any:
         with contextlib.ExitStack() as closing:

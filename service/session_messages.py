@@ -1,4 +1,4 @@
-"""Messages between the service and its session process: pickled, with large arrays beside the pickle, uncopied.
+"""Messages between the service and its session process: pickled, with large arrays beside the pickle and not in it.
 
 A connection carries one message at a time: whoever has sent one waits for the answer before the next.
 """
@@ -9,8 +9,10 @@ import struct
 from typing import Any
 
 # Before a message: how many parts it has, then the length of each. The first part is the pickle.
-_COUNT = struct.Struct("<I")
+_COUNT = struct.Struct("<Q")
 _LENGTH = struct.Struct("<Q")
+# Each part begins at a multiple of this, so that arrays lie where the processor likes to read them.
+_ALIGNMENT = 8
 # A smaller array costs less within the pickle than as a part of its own.
 _LARGE_BYTES = 32 * 1024
 # Most messages are read in one go.
@@ -33,13 +35,18 @@ def encode(message: Any) -> list[memoryview]:
     head = pickle.dumps(message, protocol=5, buffer_callback=stays_within)
     parts = [memoryview(head), *large]
     lengths = b"".join(_LENGTH.pack(part.nbytes) for part in parts)
-    return [memoryview(_COUNT.pack(len(parts)) + lengths), *parts]
+    sent = [memoryview(_COUNT.pack(len(parts)) + lengths)]
+    for part in parts:
+        sent.append(part)
+        if padding := _aligned(part.nbytes) - part.nbytes:
+            sent.append(memoryview(bytes(padding)))
+    return sent
 
 
 def size(begin: bytes | bytearray) -> int | None:
     """How long a message is of which this is the beginning; None where that cannot be said yet."""
     lengths = _lengths(begin)
-    return None if lengths is None else _COUNT.size + _LENGTH.size * len(lengths) + sum(lengths)
+    return None if lengths is None else _COUNT.size + _LENGTH.size * len(lengths) + sum(map(_aligned, lengths))
 
 
 def decode(content: bytes | bytearray) -> Any:
@@ -50,9 +57,13 @@ def decode(content: bytes | bytearray) -> Any:
     parts = []
     for length in lengths:
         parts.append(unread[:length])
-        unread = unread[length:]
+        unread = unread[_aligned(length) :]
     head, *large = parts
     return pickle.loads(head, buffers=large)
+
+
+def _aligned(length: int) -> int:
+    return -(-length // _ALIGNMENT) * _ALIGNMENT
 
 
 def _lengths(begin: bytes | bytearray) -> list[int] | None:

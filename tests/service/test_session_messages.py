@@ -29,8 +29,9 @@ def _through(ends, message):
 @pytest.mark.parametrize("size", [0, 1, 32 * 1024 - 1, 32 * 1024, 64 * 1024 - 20, 64 * 1024, 5_000_000])
 def test_what_is_sent_arrives(ends, size):
     array = np.arange(size, dtype=np.uint8).reshape(-1, 1)
-    number, arrays = _through(ends, (7, {"a": array, "b": array[::2], "c": np.float32([1.5])}))
+    number, arrays = _through(ends, (7, {"a": array, "b": array[::2], "c": np.float32([1.5]), "d": np.zeros(5000)}))
     assert number == 7
+    assert arrays["d"].flags.aligned  # whatever the length of what comes before it
     np.testing.assert_array_equal(arrays["a"], array)
     np.testing.assert_array_equal(arrays["b"], array[::2])
     assert arrays["c"].tolist() == [1.5]
@@ -48,7 +49,7 @@ def test_one_message_follows_another_on_the_same_connection(ends):
 
 
 def test_the_end_of_the_other_side_is_told(ends):
-    ends[0].sendall(b"\x01\x00\x00\x00")
+    ends[0].sendall(b"\x01\x00\x00\x00\x00")
     ends[0].close()
     with pytest.raises(EOFError):
         session_messages.receive(ends[1])

@@ -61,6 +61,17 @@ def test_a_second_head_is_waited_for_no_longer_than_the_first(service):
         assert time.monotonic() - started < 10
 
 
+def test_empty_lines_after_an_answer_are_no_head(service):
+    whole = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+    with _connected(service) as connection:
+        connection.sendall(whole)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        started = time.monotonic()
+        connection.sendall(b"\r\n")
+        _all(connection)
+        assert time.monotonic() - started < 10
+
+
 def test_a_body_that_stops_in_the_midst_is_told_so_and_then_closed(service):
     with _connected(service) as connection:
         started = time.monotonic()
