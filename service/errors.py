@@ -9,6 +9,7 @@ from model.errors import LabelsetError
 STATUS: Mapping[str, int] = {
     "invalid_json": 400,
     "invalid_body": 400,
+    "invalid_http": 400,
     "invalid_infer_request": 400,
     "model_ambiguous": 400,
     "unauthorized": 401,

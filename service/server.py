@@ -93,6 +93,11 @@ class _Server(uvicorn.Server):
         end = asyncio.get_running_loop().time() + self._leave_seconds
         while asyncio.get_running_loop().time() < end and not self.force_exit:
             await asyncio.sleep(0.02)
+        # Whom the system has let in, but not yet we, would be thrown out with the door: let in who waits, and one at a
+        # time who still comes.
+        for listener in sockets or ():
+            listener.listen(0)
+        await asyncio.sleep(_SECONDS_TO_SPEAK)
         for server in self.servers:
             server.close()
         # Who has just been let in has his request on its way; uvicorn would close his connection unheard.

@@ -138,7 +138,7 @@ def _read_infer(content: bytes) -> None:
     try:
         body = decompressed(content[3:], encoding, limit=1_000_000)
         question = read_question(body, str(length) if flags & _HAS_HEADER else None, model, MAX_BATCH_SIZE)
-        question.wish.check(model)
+        question.wishes.refusals(model)
     except LabelsetError as error:
         _judged(error)
         return
