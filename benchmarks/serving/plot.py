@@ -34,7 +34,9 @@ def draw(records: list[Record], file: Path) -> None:
             _draw_panel(panel, [record for record in turns if record["model"] == model])
             panel.set_title(model, loc="left", fontsize=11, fontweight="bold")
         panels[0].set_ylabel("throughput / raw ceiling")
-        figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+        # Not every contestant has played every model.
+        shown = {name: bar for panel in panels for bar, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=6, frameon=False)
         file.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, dpi=120)
 
