@@ -17,7 +17,7 @@ from service.errors import NotReady
 from service.threads import computed
 
 Kind = Literal["image", "audio", "text"]
-# Beyond these the event loop would be held up for more than about a millisecond.
+# Beyond these the event loop would be held up for milliseconds.
 _LARGE_BATCH_BYTES = 1024 * 1024
 _MANY_LABELS = 500
 # What one request holds; words are a text that its caller has split.

@@ -22,8 +22,8 @@ from service.result_cache import ResultCache
 from service.sharing import Sharing
 from service.wishes import Wish, Wishes
 
-# Tokenizing so much takes less time than handing it to a thread.
-_SHORT_CHARS = 1000
+# Tokenizing so much takes about as long as handing it to a thread.
+_SHORT_CHARS = 400
 _NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "text": "a text"}
 
 

@@ -10,8 +10,8 @@ from fastapi.routing import APIRoute
 class DirectRoute(APIRoute):
     """Its endpoint takes the request and, by name, the parts of its path as they are, and gives a response.
 
-    Solving dependencies and checking answers takes FastAPI longer than all else that is done for a request beside the
-    model, so that routes which bring inputs do both themselves.
+    Solving dependencies and checking answers is a large part of what a request costs beside the model, so routes that
+    bring inputs do both themselves.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
