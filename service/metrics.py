@@ -252,6 +252,6 @@ class _ServiceState(Collector):
         for default in served:
             for version in served.versions(default.name):
                 model = served.get(default.name, version)
-                session = model.predictor.session
-                models.add_metric((model.name, version, model.digest, session.device, session.r_softmax.kind), 1)
+                facts = model.facts
+                models.add_metric((model.name, version, model.digest, facts.device, facts.r_softmax.kind), 1)
         yield models
