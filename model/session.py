@@ -121,10 +121,12 @@ class Session:
         options.log_severity_level = 3
         native.register(options)
         providers = _providers(device)
+        path = graph or str(bundle.file(GRAPH))
         try:
-            self._session = ort.InferenceSession(graph or str(bundle.file(GRAPH)), options, providers=providers)
+            self._session = ort.InferenceSession(path, options, providers=providers)
         except Exception as error:  # the runtime raises a dozen types of its own, and Fail derives from Exception
-            raise GraphMismatch(f"{GRAPH} cannot be loaded by onnxruntime {ort.__version__}: {error}") from error
+            reason = str(error).replace(path, GRAPH)  # where it lies is no business of who reads this
+            raise GraphMismatch(f"{GRAPH} cannot be loaded by onnxruntime {ort.__version__}: {reason}") from error
         self.device: Literal["cpu", "cuda"] = (
             "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
         )

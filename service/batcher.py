@@ -182,7 +182,7 @@ class Batcher:
         ended = time.perf_counter()
         self._put_back(model, [row for row, outcome in answers if outcome is None])
         answered = [(row, outcome) for row, outcome in answers if outcome is not None]
-        self._metrics.observe_answered_batch(model, len(answered), ended - started)
+        self._metrics.observe_answered_batch(model, len(answered), ended - started - inferred.decode_seconds)
         for row, outcome in answered:
             row.decoded = started + inferred.decode_seconds
             row.tell(outcome, ended)

@@ -142,6 +142,14 @@ def write_version(bundles: Path) -> WriteVersion:
     return write
 
 
+@pytest.fixture(scope="session")
+def huge_picture() -> bytes:
+    """A picture of few bytes and 49 million pixels."""
+    content = io.BytesIO()
+    Image.new("RGB", (7000, 7000), "red").save(content, "PNG")
+    return content.getvalue()
+
+
 @pytest.fixture
 def slow_models(tmp_path, monkeypatch):
     """Services that are started now take a fifth of a second for each batch."""

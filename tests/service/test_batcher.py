@@ -141,6 +141,24 @@ def test_a_row_that_breaks_its_batch_fails_alone_and_its_request_is_named(run, m
     assert json.loads(JsonFormatter().format(line))["request_id"] == "mine"
 
 
+def test_who_was_left_for_later_by_the_runner_comes_next_and_is_answered(run, host, bundles, huge_picture):
+    pictures = Repository.open(Settings(models=bundles), host).catalogue.get("image-demo")
+    small = pictures.facts.golden_examples[0].item
+    taken = []
+    infer = pictures.hosted.infer
+
+    async def noted(items, sparsities):
+        inferred = await infer(items, sparsities)
+        taken.append([len(items), inferred.outcomes.count(None)])
+        return inferred
+
+    pictures.hosted.infer = noted
+    items = [small, huge_picture, *[small] * 6]
+    answers = run(batcher(rows=8).infer(pictures, [(item, LET_THE_MODEL_DECIDE) for item in items]))
+    assert taken == [[8, 6], [6, 0]]
+    assert [bool(answer.labels) for answer in (answers[0], *answers[2:])] == [True] * 7
+
+
 def test_who_has_left_is_not_computed(run, model, gate):
     async def ask():
         one = batcher()

@@ -63,7 +63,7 @@ def test_a_broken_version_is_refused_and_the_old_one_serves_on(repository, index
 
 def test_no_reason_names_a_path_of_the_machine(repository, index, root, write_version):
     write_version(root / "mine" / "2", "second", graph="unreadable")
-    with pytest.raises(ModelRefused, match=r"bundle_graph_mismatch.*mine/2/model\.onnx") as caught:
+    with pytest.raises(ModelRefused, match=r"bundle_graph_mismatch.* from model\.onnx failed") as caught:
         asyncio.run(repository.load("mine"))
     assert str(root) not in caught.value.message
     assert str(root) not in str(index())
