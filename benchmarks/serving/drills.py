@@ -111,6 +111,7 @@ def overload(server: Server, seconds: int, times: int = 10) -> Record:
         **_percentiles("sent_late", flooded.late_ms),
         "others": len(flooded.other_statuses) + flooded.broken,
         "unsent": flooded.unsent,
+        "client_cores": flooded.client_cores,
     }
 
 

@@ -24,6 +24,7 @@ class Flood:
         good_in_time: Good answers within these; the other good ones came after the last request.
         late_ms: How much later than planned each request was sent: what the client itself adds to the times.
         unsent: Requests for which no connection was free.
+        client_cores: What of a core the client itself has used.
     """
 
     seconds: float
@@ -34,6 +35,7 @@ class Flood:
     other_statuses: list[int] = field(default_factory=list)
     broken: int = 0
     unsent: int = 0
+    client_cores: float = 0.0
 
 
 def flood(
@@ -47,10 +49,10 @@ async def _flood(
     port: int, requests: Iterator[bytes], per_second: float, seconds: float, connections: int, refusal: int
 ) -> Flood:
     found = Flood(seconds)
-    clients = [_Client(port, found, refusal, seconds) for _ in range(connections)]
-    free = deque(clients)
-    tasks: set[asyncio.Task[None]] = set()
+    used = time.process_time()
+    free: deque[_Client] = deque()
     begin = time.perf_counter()
+    free.extend(_Client(port, found, free, refusal, begin + seconds) for _ in range(connections))
     for number in itertools.count():
         due = begin + number / per_second
         if due > begin + seconds:
@@ -64,43 +66,73 @@ async def _flood(
             found.unsent += 1
             continue
         client = free.popleft()
-        task = asyncio.create_task(client.ask(next(requests), free))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-    await asyncio.gather(*tasks)
-    for client in clients:
-        await client.leave()
+        if client.transport is None:
+            await client.connect()
+        client.ask(next(requests))
+    found.client_cores = (time.process_time() - used) / seconds
+    async with asyncio.timeout(60):
+        while len(free) < connections:
+            await asyncio.sleep(0.01)
+    for client in free:
+        client.leave()
     return found
 
 
-class _Client:
+class _Client(asyncio.Protocol):
     """A connection, opened again when the server has closed it."""
 
-    def __init__(self, port: int, found: Flood, refusal: int, seconds: float) -> None:
+    def __init__(self, port: int, found: Flood, free: "deque[_Client]", refusal: int, end: float) -> None:
+        self.transport: asyncio.WriteTransport | None = None
         self._port = port
-        self._end = time.perf_counter() + seconds
         self._found = found
+        self._free = free
         self._refusal = refusal
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._end = end
+        self._sent = 0.0
+        self._received = b""
 
-    async def ask(self, request: bytes, free: "deque[_Client]") -> None:
-        try:
-            reader, writer = self._streams = self._streams or await asyncio.open_connection("127.0.0.1", self._port)
-            begin = time.perf_counter()
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            taken = (time.perf_counter() - begin) * 1e3
-            status = int(head.split(b" ", 2)[1])
-            lowered = head.lower()
-            await reader.readexactly(int(lowered.partition(b"content-length:")[2].split(b"\r", 1)[0]))
-            if b"connection: close" in lowered:
-                await self.leave()
-            self._count(status, taken)
-        except (OSError, asyncio.IncompleteReadError):
+    async def connect(self) -> None:
+        """Open the connection."""
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self._port)
+
+    def ask(self, request: bytes) -> None:
+        """Send a request; the client is free again when it has its answer."""
+        if self.transport is None:
             self._found.broken += 1
-            await self.leave()
-        finally:
-            free.append(self)
+            self._free.append(self)
+            return
+        self._sent = time.perf_counter()
+        self.transport.write(request)
+
+    def leave(self) -> None:
+        """Close the connection."""
+        if self.transport:
+            self.transport.close()
+
+    def connection_made(self, transport: asyncio.WriteTransport) -> None:  # type: ignore[override]
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, blank, body = self._received.partition(b"\r\n\r\n")
+        lowered = head.lower()
+        if not blank or len(body) < int(lowered.partition(b"content-length:")[2].split(b"\r", 1)[0]):
+            return
+        taken = (time.perf_counter() - self._sent) * 1e3
+        self._count(int(head[9:12]), taken)
+        self._received, self._sent = b"", 0.0
+        if b"connection: close" in lowered and self.transport:
+            self.transport.close()
+            self.transport = None
+        self._free.append(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        if self._sent:  # without an answer
+            self._found.broken += 1
+            self._received, self._sent = b"", 0.0
+            self._free.append(self)
 
     def _count(self, status: int, taken: float) -> None:
         if status == 200:
@@ -110,11 +142,3 @@ class _Client:
             self._found.refused_ms.append(taken)
         else:
             self._found.other_statuses.append(status)
-
-    async def leave(self) -> None:
-        """Close the connection."""
-        streams, self._streams = self._streams, None
-        if streams:
-            streams[1].close()
-            with contextlib.suppress(OSError):
-                await streams[1].wait_closed()
