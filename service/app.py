@@ -21,6 +21,7 @@ from service.pipeline import Pipeline
 from service.repository import Repository
 from service.result_cache import ResultCache
 from service.routes import health, metrics, models, predict, repository_admin, v2
+from service.routes.direct import DirectWay
 from service.routes.page import add_page
 from service.routes.state import Serving
 from service.session_host import SessionHost
@@ -94,6 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.metrics = counted
     app.state.gate = gate
+    app.add_middleware(DirectWay, routes=[*predict.router.routes, *v2.router.routes])
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(BodyTime, seconds=settings.body_seconds)
     if settings.allowed_origins:

@@ -4,7 +4,7 @@ The shape is `{"error": {"code", "message", "detail"}}`, for our own errors, for
 under `/v2` it is the Open Inference Protocol's, `{"error": message}`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -25,17 +25,6 @@ from service.errors import (
     invalid_request,
 )
 from service.record import current_record
-
-
-def add_error_handlers(app: FastAPI) -> None:
-    """Let every error of `app` leave in the one shape."""
-    # The handlers are coroutines: others are run in a thread, for which a server that must stop does not wait.
-    app.add_exception_handler(LabelsetError, _answer_labelset_error)
-    app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    app.add_exception_handler(HTTPException, _answer_http_exception)
-    app.add_exception_handler(ClientDisconnect, _answer_nobody)
-    # Starlette raises it again once this has answered, so the server logs the trace.
-    app.add_exception_handler(Exception, _answer_unexpected)
 
 
 def _answer(request: Request, error: LabelsetError, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -96,3 +85,28 @@ async def _answer_unexpected(request: Request, error: Exception) -> Response:
     # This answer goes past the middleware that gives every other one its headers.
     headers = {"Connection": "close", **current_record().headers()}
     return _answer(request, LabelsetError("the service failed to answer; its log says why"), headers)
+
+
+# The answers are coroutines: others are run in a thread, for which a server that must stop does not wait.
+_ANSWERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    LabelsetError: _answer_labelset_error,
+    RequestValidationError: _answer_validation_error,
+    HTTPException: _answer_http_exception,
+    ClientDisconnect: _answer_nobody,
+}
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Let every error of `app` leave in the one shape."""
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+    # Starlette raises it again once this has answered, so the server logs the trace.
+    app.add_exception_handler(Exception, _answer_unexpected)
+
+
+async def answer_to(request: Request, error: Exception) -> Response:
+    """The answer to an error; one that nobody foresaw is raised again."""
+    for kind in type(error).__mro__:
+        if kind in _ANSWERS:
+            return await _ANSWERS[kind](request, error)
+    raise error
