@@ -12,8 +12,7 @@ from service.access.documentation import document_keys
 from service.access.gate import Gate
 from service.admission import Admission
 from service.batcher import Batcher
-from service.body_limit import BodyLimit
-from service.body_time import BodyTime
+from service.body import BodyLimits
 from service.error_answers import add_error_handlers
 from service.logs import write_access_line
 from service.metrics import Metrics
@@ -96,8 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics = counted
     app.state.gate = gate
     app.add_middleware(DirectWay, routes=[*predict.router.routes, *v2.router.routes])
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
-    app.add_middleware(BodyTime, seconds=settings.body_seconds)
+    app.add_middleware(BodyLimits, max_body_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     if settings.allowed_origins:
         allow_origins(app, settings.allowed_origins)
     # The last one added is the outermost: it must see what any other answers.

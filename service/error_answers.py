@@ -9,7 +9,8 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -27,14 +28,16 @@ from service.errors import (
 from service.record import current_record
 
 
-def _answer(request: Request, error: LabelsetError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    current_record().error_code = error.code
-    return JSONResponse(_shaped(request, error_body(error)), STATUS[error.code], headers)
+def _answer(request: Request, error: LabelsetError, headers: Mapping[str, str] | None = None) -> Response:
+    return _told(request, error_body(error), STATUS[error.code], headers)
 
 
-def _shaped(request: Request, body: dict[str, Any]) -> dict[str, Any]:
+def _told(request: Request, body: dict[str, Any], status: int, headers: Mapping[str, str] | None) -> Response:
+    current_record().error_code = body["code"]
     path = request.scope["path"]
-    return {"error": body["message"] if path == "/v2" or path.startswith("/v2/") else body}
+    is_of_the_protocol = path == "/v2" or path.startswith("/v2/")
+    content = to_json({"error": body["message"] if is_of_the_protocol else body})
+    return Response(content, status, headers, "application/json")
 
 
 _HEADERS: Mapping[type[LabelsetError], Mapping[str, str]] = {
@@ -70,9 +73,7 @@ _HTTP_CODES = {
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, message = _HTTP_CODES.get(error.status_code, ("invalid_request", str(error.detail)))
-    current_record().error_code = code
-    body = {"code": code, "message": message, "detail": {}}
-    return JSONResponse(_shaped(request, body), error.status_code, error.headers)
+    return _told(request, {"code": code, "message": message, "detail": {}}, error.status_code, error.headers)
 
 
 async def _answer_nobody(request: Request, error: Exception) -> Response:

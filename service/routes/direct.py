@@ -44,6 +44,6 @@ class DirectWay:
         if scope["type"] == "http":
             for route in self._routes:
                 found = route.path_regex.match(scope["path"])
-                if found and scope["method"] in route.methods:
+                if found and scope["method"] in (route.methods or ()):
                     return route, found.groupdict()
         return None, {}
