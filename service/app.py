@@ -14,7 +14,7 @@ from service.admission import Admission
 from service.batcher import Batcher
 from service.body import BodyLimits
 from service.error_answers import add_error_handlers
-from service.logs import write_access_line
+from service.logs import AccessLog
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.repository import Repository
@@ -50,13 +50,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     tracing = _tracing() if settings.otel else None
     gate = Gate(settings.keys_file)
     listen_to_rpc = _rpc_server() if settings.grpc_port is not None else None
-    observers = [counted.observe, write_access_line, *([tracing.observe] if tracing else [])]
+    access_log = AccessLog()
+    observers = [counted.observe, access_log.write, *([tracing.observe] if tracing else [])]
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as closing:  # in reverse, also of a start that fails half-way
             if tracing:
                 closing.push_async_callback(asyncio.to_thread, tracing.close)
+            closing.callback(access_log.sum_up)
             # Before the models are loaded: a port that is taken is known at once.
             rpc_server = listen_to_rpc(settings, gate, observers) if listen_to_rpc else None
             if rpc_server:
@@ -91,6 +93,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
+        # Newer versions of it trace requests too; ours are traced where that is asked for, and by `service/tracing.py`.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.metrics = counted
     app.state.gate = gate
