@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import gc
 import socket
 import sys
 from collections.abc import Callable
@@ -68,6 +69,10 @@ class ServerProcess:
         Raises:
             LabelsetError: the service cannot start, because no model can be loaded.
         """
+        # What has been imported stays. Else it would be searched for garbage, again and again, and each time nobody be
+        # answered for 50 ms. The models are not loaded yet: they may go.
+        gc.collect()
+        gc.freeze()
         try:
             self._server.run(sockets=[self._listener])
         except KeyboardInterrupt:
