@@ -113,4 +113,4 @@ class AccessLog:
         more = self._refusals - _REFUSALS_TOLD_APART
         self._refusals = 0
         if more > 0:
-            access.info("%d more requests were refused with %s", more, QueueFull.code, extra={"refusals": more})
+            access.info("%d more refused with %s", more, QueueFull.code, extra={"refusals": more})
