@@ -1,5 +1,6 @@
 """The root of every error this project raises on purpose: a stable code, a message for people, details for programs."""
 
+import functools
 from typing import Any, ClassVar
 
 
@@ -20,3 +21,7 @@ class LabelsetError(Exception):
         super().__init__(message)
         self.message = message
         self.detail = detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Of itself pickle would make it again of the message alone.
+        return functools.partial(type(self), self.message, **self.detail), ()

@@ -16,7 +16,7 @@ from model.bundle import TOKENIZER, Bundle
 from model.errors import LabelsetError
 from model.labels import LabelSet, SparseRow, label_set
 from model.preprocess import Item
-from model.session import LET_THE_MODEL_DECIDE, Answers, AnySession, Device, Session, Sparsity
+from model.session import LET_THE_MODEL_DECIDE, Answers, Device, Session, Sparsity
 from model.words import WordLabels, label_words, words_read
 
 # The label set of an input; of a token classifier the label sets of its words, by their positions.
@@ -39,7 +39,8 @@ class Predictor:
         device: Device = "auto",
         limits: preprocess.Limits = preprocess.DEFAULT_LIMITS,
         threads: int = 0,
-        session: AnySession | None = None,
+        session: Session | None = None,
+        tokenizer_json: str | None = None,
     ) -> None:
         """Make a predictor.
 
@@ -49,11 +50,13 @@ class Predictor:
             limits: On what a caller may send.
             threads: Threads within one operator; 0 leaves the choice to the runtime.
             session: The bundle's graph, where it is loaded already; `device` and `threads` are its own then.
+            tokenizer_json: The bundle's tokenizer, where it has been read already.
         """
         self.bundle = bundle
         self.session = session or Session(bundle, device, threads)
         self.label_positions = {label: position for position, label in enumerate(bundle.manifest.labels)}
-        self.preprocess = preprocess.build(bundle.manifest.preprocessing, bundle.read_text(TOKENIZER), limits)
+        tokenizer_json = bundle.read_text(TOKENIZER) if tokenizer_json is None else tokenizer_json
+        self.preprocess = preprocess.build(bundle.manifest.preprocessing, tokenizer_json, limits)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], device: Device = "auto") -> "Predictor":

@@ -1,15 +1,15 @@
 """An onnxruntime session over a bundle: a batch of arrays in, one sparse row of probabilities for each out.
 
 Knows nothing of pictures, texts or label names: `model/preprocess` makes the arrays, `model/labels.py` names them.
+Importing this module is light: onnxruntime is loaded by whoever makes a session.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from model.bundle import GRAPH, Bundle, GraphMismatch
 from model.errors import LabelsetError
@@ -17,6 +17,9 @@ from model.labels import SparseRow
 from model.manifest import POLICY_INPUT, SparsityPolicy
 from model.policies import graph_code
 from model.sparse_softmax import native
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -94,19 +97,6 @@ class Answers(NamedTuple):
         ]
 
 
-class AnySession(Protocol):
-    """A loaded graph, in this process or in another."""
-
-    device: Literal["cpu", "cuda"]
-    r_softmax: native.Implementation
-    class_count: int
-
-    def run(
-        self, inputs: Mapping[str, npt.NDArray[Any]], sparsities: Sequence[Sparsity] = (), *, dense: bool = False
-    ) -> Answers:
-        """Answer one batch; see `Session.run`."""
-
-
 class Session:
     """A loaded graph. `run` may be called from several threads at once."""
 
@@ -124,15 +114,19 @@ class Session:
             LibraryNotFound, LibraryUnusable: the environment names no sound library of the compiled r-softmax.
             GraphMismatch: the graph cannot be loaded, or is not the one that the manifest describes.
         """
+        import onnxruntime as ort
+
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         native.register(options)
         providers = _providers(device)
+        path = graph or str(bundle.file(GRAPH))
         try:
-            self._session = ort.InferenceSession(graph or str(bundle.file(GRAPH)), options, providers=providers)
+            self._session = ort.InferenceSession(path, options, providers=providers)
         except Exception as error:  # the runtime raises a dozen types of its own, and Fail derives from Exception
-            raise GraphMismatch(f"{GRAPH} cannot be loaded by onnxruntime {ort.__version__}: {error}") from error
+            reason = str(error).replace(path, GRAPH)  # where it lies is no business of who reads this
+            raise GraphMismatch(f"{GRAPH} cannot be loaded by onnxruntime {ort.__version__}: {reason}") from error
         self.device: Literal["cpu", "cuda"] = (
             "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
         )
@@ -191,14 +185,20 @@ def _own_wish(policy: SparsityPolicy) -> Sparsity:
 
 def available_devices() -> list[str]:
     """Devices that this installation's onnxruntime can use, the preferred one first."""
-    return ["cuda", "cpu"] if "CUDAExecutionProvider" in ort.get_available_providers() else ["cpu"]
+    return ["cuda", "cpu"] if "CUDAExecutionProvider" in _offered_providers() else ["cpu"]
+
+
+def _offered_providers() -> list[str]:
+    from onnxruntime import get_available_providers
+
+    return list(get_available_providers())
 
 
 def _providers(device: Device) -> list[str]:
     if device == "cuda" and "cuda" not in available_devices():
         raise DeviceUnavailable(
             f"device must be one of {available_devices()} here, got 'cuda' (onnxruntime offers "
-            f"{ort.get_available_providers()}; the CUDA build comes with the extra 'gpu')"
+            f"{_offered_providers()}; the CUDA build comes with the extra 'gpu')"
         )
     use_cuda = device == "cuda" or (device == "auto" and "cuda" in available_devices())
     return ["CUDAExecutionProvider", "CPUExecutionProvider"] if use_cuda else ["CPUExecutionProvider"]
@@ -213,7 +213,7 @@ _ONNX_TYPES = {
 }
 
 
-def _check_graph(session: ort.InferenceSession, bundle: Bundle) -> None:
+def _check_graph(session: "InferenceSession", bundle: Bundle) -> None:
     """Compare the graph with the manifest: a service must not find out at the first request."""
     manifest = bundle.manifest
     for kind, specs, nodes in (

@@ -13,7 +13,7 @@ class Admission:
     """
 
     def __init__(self, places: int) -> None:
-        """`places`: inputs that are decoded, wait or are computed at the same time."""
+        """`places`: inputs that wait, are decoded or are computed at the same time."""
         self.places = places
         self._taken = 0
 

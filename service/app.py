@@ -68,9 +68,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             repository = await asyncio.to_thread(Repository.open, settings, host)
             closing.callback(repository.close)
             admission = Admission(settings.max_waiting)
-            batcher = Batcher(settings.batch_limits, settings.runner_count, counted)
+            batcher = Batcher(settings.batch_limits, settings.runner_count(host.devices()), counted)
             cache = ResultCache(settings.result_cache_rows)
-            pipeline = Pipeline(admission, settings.decode_threads, batcher, cache)
+            pipeline = Pipeline(admission, batcher, cache)
             closing.push_async_callback(pipeline.close)
             counted.watch(lambda: repository.catalogue, lambda: batcher.waiting, admission)
             app.state.is_leaving = False

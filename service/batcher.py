@@ -14,17 +14,15 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy.typing as npt
 
 from model.errors import LabelsetError
-from model.predictor import LabelSets
+from model.preprocess import InputError, Item
 from model.session import Sparsity
 from service.catalogue import ServedModel
 from service.errors import NotReady
 from service.metrics import Metrics
 from service.record import Stage, current_record, current_request_id
+from service.session_calls import Outcome
 from service.session_link import SessionProcessDied
 from service.settings import BatchLimits
 
@@ -34,28 +32,26 @@ logger = logging.getLogger("labelset.service")
 _LOOK_SECONDS = 0.1
 _FAILED = "the service failed to answer; its log says why"
 
-Outcome = LabelSets | LabelsetError
-Array = npt.NDArray[Any]
+# A token of English text is about as long.
+_CHARS_OF_A_TOKEN = 4
 
 
 @dataclass(eq=False)
 class _Row:
     """An input in a queue, and the future of its answer."""
 
-    array: Array
+    item: Item
     sparsity: Sparsity
     order: int
     answer: "asyncio.Future[Outcome]"
-    # Of a text its tokens; a picture or a recording is as long as any other.
-    length: int = field(init=False)
+    # Of a text about its tokens: how many there are is known when it is computed, and looked at then.
+    length: int = 0
     # A batch is of many requests, and at work on none.
     request_id: str | None = field(default_factory=current_request_id)
     queued: float = field(default_factory=time.perf_counter)
     taken: float = 0.0
+    decoded: float = 0.0
     answered: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.length = len(self.array)
 
     def tell(self, outcome: Outcome, now: float) -> None:
         """Give the answer to whoever waits for it."""
@@ -79,11 +75,11 @@ class Batcher:
         self._orders = itertools.count()
         self._closed = False
         self._runners = runners
-        self._at_work: dict[asyncio.Task[None], Sequence[_Row]] = {}
+        self._at_work: dict[asyncio.Task[None], list[_Row]] = {}
         self._trying_again = asyncio.Lock()
 
-    async def infer(self, model: ServedModel, inputs: Sequence[tuple[Array, Sparsity]]) -> list[Outcome]:
-        """Answer preprocessed inputs, in whatever batches they end up; one that fails fails alone.
+    async def infer(self, model: ServedModel, inputs: Sequence[tuple[Item, Sparsity]]) -> list[Outcome]:
+        """Answer inputs, in whatever batches they end up; one that fails fails alone.
 
         Where the caller is cancelled, his inputs are not computed any more.
 
@@ -93,7 +89,10 @@ class Batcher:
         if self._closed:
             raise NotReady("the service is shutting down")
         loop = asyncio.get_running_loop()
-        rows = [_Row(array, sparsity, next(self._orders), loop.create_future()) for array, sparsity in inputs]
+        rows = [
+            _Row(item, sparsity, next(self._orders), loop.create_future(), _length(model, item))
+            for item, sparsity in inputs
+        ]
         self._queues.setdefault(model, deque()).extend(rows)
         self._begin()
         outcomes = await asyncio.gather(*(row.answer for row in rows))
@@ -175,16 +174,27 @@ class Batcher:
             return None
         started = time.perf_counter()
         try:
-            outcomes = await model.infer([row.array for row in present], [row.sparsity for row in present])
+            inferred = await model.infer([row.item for row in present], [row.sparsity for row in present])
             # Not where they are told: a session that answers too few is one that failed, and nobody may wait on.
-            answered = list(zip(present, outcomes, strict=True))
+            answers = list(zip(present, inferred.outcomes, strict=True))
         except Exception as error:
             return error
         ended = time.perf_counter()
-        self._metrics.observe_answered_batch(model, len(present), ended - started)
+        self._put_back(model, [row for row, outcome in answers if outcome is None])
+        answered = [(row, outcome) for row, outcome in answers if outcome is not None]
+        self._metrics.observe_answered_batch(model, len(answered), ended - started - inferred.decode_seconds)
         for row, outcome in answered:
+            row.decoded = started + inferred.decode_seconds
             row.tell(outcome, ended)
         return None
+
+    def _put_back(self, model: ServedModel, rows: Sequence[_Row]) -> None:
+        """Let those wait on, before all others, of which a runner had no time to do anything."""
+        if rows:
+            task = asyncio.current_task()
+            assert task
+            self._at_work[task] = [row for row in self._at_work[task] if row not in rows]
+            self._queues.setdefault(model, deque()).extendleft(reversed(rows))
 
     def _forget_the_departed(self) -> None:
         """Drop the inputs whose callers have left, so that they take no place in a batch."""
@@ -210,6 +220,15 @@ def _choose(queue: Sequence[_Row], row_limit: int, token_limit: int, by_length: 
     return batch
 
 
+def _length(model: ServedModel, item: Item) -> int:
+    """About how many tokens a text has; a picture or a recording is as long as any other."""
+    preprocessing = model.manifest.preprocessing
+    if isinstance(item, bytes) or preprocessing.kind not in ("text", "words"):
+        return 0
+    chars = len(item) if isinstance(item, str) else sum(map(len, item))
+    return min(chars // _CHARS_OF_A_TOKEN, preprocessing.max_length)
+
+
 def _give_up(model: ServedModel, row: _Row, error: Exception) -> None:
     own_id = {"request_id": row.request_id}
     logger.error("%s/%s failed to answer", model.name, model.version, extra=own_id, exc_info=error)
@@ -218,6 +237,12 @@ def _give_up(model: ServedModel, row: _Row, error: Exception) -> None:
 
 def _record_stages(rows: Sequence[_Row]) -> None:
     """Tell the request at hand how its input that was answered last has spent its time here."""
-    if rows:
-        last = max(rows, key=lambda row: row.answered)
-        current_record().stages.update(queue=Stage(last.queued, last.taken), infer=Stage(last.taken, last.answered))
+    if not rows:
+        return
+    # An input of which no array could be made has not been computed.
+    last = max(rows, key=lambda row: (row.answered, not isinstance(row.answer.result(), InputError)))
+    decoded = max(last.taken, last.decoded)
+    stages = current_record().stages
+    stages.update(queue=Stage(last.queued, last.taken), decode=Stage(last.taken, decoded))
+    if not isinstance(last.answer.result(), InputError):
+        stages["infer"] = Stage(decoded, last.answered)

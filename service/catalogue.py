@@ -2,24 +2,20 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from functools import cached_property
+from typing import Literal, Protocol
 
-import numpy.typing as npt
-
-from model import golden, preprocess
+from model import preprocess
+from model.bundle import Bundle
 from model.errors import LabelsetError
 from model.manifest import Manifest
-from model.predictor import LabelSets, Predictor
 from model.repository import version_order
-from model.session import Answers, Sparsity
+from model.session import Sparsity
 from service.access.caller import ANYONE, Caller
 from service.errors import NotReady
-from service.threads import computed
+from service.session_calls import Inferred, Loaded
 
 Kind = Literal["image", "audio", "text"]
-# Beyond these the event loop would be held up for milliseconds.
-_LARGE_BATCH_BYTES = 1024 * 1024
-_MANY_LABELS = 500
 # What one request holds; words are a text that its caller has split.
 InputKind = Kind | Literal["words"]
 
@@ -42,11 +38,15 @@ class ModelAmbiguous(LabelsetError):
     code = "model_ambiguous"
 
 
-class AwaitedSession(Protocol):
-    """The session of a predictor, as the event loop waits for it."""
+class HostedModel(Protocol):
+    """A bundle that has been loaded where it is computed."""
 
-    async def run_soon(self, inputs: Mapping[str, npt.NDArray[Any]], sparsities: Sequence[Sparsity]) -> Answers:
-        """Answer one batch; see `Session.run`."""
+    @property
+    def facts(self) -> Loaded:
+        """What is known of it."""
+
+    async def infer(self, items: Sequence[preprocess.Item], sparsities: Sequence[Sparsity]) -> Inferred:
+        """Answer inputs as they came from their callers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,33 +55,40 @@ class ServedModel:
 
     name: str
     version: str
-    predictor: Predictor
-    session: AwaitedSession
-    preprocess: preprocess.Preprocessor
-    golden_examples: tuple[golden.GoldenExample, ...]
+    bundle: Bundle
+    hosted: HostedModel
     card: str
 
-    async def infer(
-        self, arrays: Sequence[npt.NDArray[Any]], sparsities: Sequence[Sparsity]
-    ) -> Sequence[LabelSets | LabelsetError]:
-        """Answer at least one preprocessed input as one batch; see `Predictor.infer`."""
-        is_large = sum(array.nbytes for array in arrays) > _LARGE_BATCH_BYTES
-        batch = await computed(is_large, self.predictor.batch, arrays, sparsities)
-        answers = await self.session.run_soon(*batch)
-        has_many = max(len(answers.label_index_M), len(answers.row_offset)) > _MANY_LABELS
-        return await computed(has_many, self.predictor.label_sets, arrays, answers)
+    async def infer(self, items: Sequence[preprocess.Item], sparsities: Sequence[Sparsity]) -> Inferred:
+        """Answer inputs, each with a wish, as one batch; one that cannot be answered fails alone."""
+        return await self.hosted.infer(items, sparsities)
+
+    @property
+    def facts(self) -> Loaded:
+        """Where and how it is computed, and the examples that it has answered before it was served."""
+        return self.hosted.facts
 
     @property
     def manifest(self) -> Manifest:
         """What the bundle says about itself."""
-        return self.predictor.bundle.manifest
+        return self.bundle.manifest
 
     @property
     def digest(self) -> str:
         """Tells this content from any other that has the same name and version."""
-        return self.predictor.bundle.digest
+        return self.bundle.digest
+
+    @cached_property
+    def label_positions(self) -> Mapping[str, int]:
+        """Where each label stands in the label space."""
+        return {label: position for position, label in enumerate(self.manifest.labels)}
 
     @property
+    def labels_words(self) -> bool:
+        """Whether it answers for each word of an input."""
+        return self.manifest.task == "token_classification"
+
+    @cached_property
     def kind(self) -> Kind:
         """The kind of input that it takes."""
         kind = self.manifest.preprocessing.kind
@@ -89,7 +96,7 @@ class ServedModel:
 
     def takes(self, kind: InputKind) -> bool:
         """Whether it can answer inputs of a kind; words are for token classifiers alone."""
-        return self.predictor.labels_words if kind == "words" else kind == self.kind
+        return self.labels_words if kind == "words" else kind == self.kind
 
 
 class Catalogue:

@@ -34,7 +34,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 MAX_COUNTED_LABELS = 1000
 
 _MODEL = ("model", "version")
-_STAGES = ("decode", "queue", "infer")
+_STAGES = ("queue", "decode", "infer")
 _OUTCOMES = ("answered", "failed")
 _RESULTS = ("hit", "miss")
 _SECONDS = (
@@ -109,7 +109,7 @@ class Metrics:
         children.batch_fill.observe(fill)
 
     def observe_answered_batch(self, model: ServedModel, rows: int, seconds: float) -> None:
-        """Count a batch that a session has answered."""
+        """Count a batch that a model has answered in so many seconds, once it was decoded."""
         self._of(model).batch_seconds(rows).observe(seconds)
 
     def statistics(self, model: ServedModel) -> Statistics:
@@ -245,7 +245,7 @@ class _ServiceState(Collector):
         """The queue and the models."""
         yield GaugeMetricFamily("labelset_waiting_inputs", "Inputs that no runner has taken yet.", self._waiting())
         taken, places = self._admission.taken, self._admission.places
-        yield GaugeMetricFamily("labelset_open_inputs", "Inputs that are decoded, wait or are computed.", taken)
+        yield GaugeMetricFamily("labelset_open_inputs", "Inputs that wait, are decoded or are computed.", taken)
         yield GaugeMetricFamily("labelset_open_inputs_limit", "How many there may be.", places)
         models = GaugeMetricFamily(
             "labelset_model_info",
@@ -256,6 +256,6 @@ class _ServiceState(Collector):
         for default in served:
             for version in served.versions(default.name):
                 model = served.get(default.name, version)
-                session = model.predictor.session
-                models.add_metric((model.name, version, model.digest, session.device, session.r_softmax.kind), 1)
+                facts = model.facts
+                models.add_metric((model.name, version, model.digest, facts.device, facts.r_softmax.kind), 1)
         yield models

@@ -1,13 +1,7 @@
-"""Inputs -> arrays -> queue -> batch -> session -> label sets, as one readable path; what takes long in threads."""
+"""Inputs -> queue -> batch -> session process -> label sets, as one readable path."""
 
-import asyncio
 import functools
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-import numpy.typing as npt
 
 from model.errors import LabelsetError
 from model.predictor import Answer, LabelSets, named
@@ -17,23 +11,20 @@ from service.batcher import Batcher
 from service.catalogue import Kind, ServedModel
 from service.errors import EmptyInput
 from service.intake import Item
-from service.record import Stage, current_record
+from service.record import current_record
 from service.result_cache import ResultCache
 from service.sharing import Sharing
 from service.wishes import Wish, Wishes
 
-# Tokenizing so much takes about as long as handing it to a thread.
-_SHORT_CHARS = 400
 _NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "text": "a text"}
 
 
 class Pipeline:
-    """Answers requests: decoding in a pool of threads, inference behind a queue, as much as there is room for."""
+    """Answers requests, as many as there is room for."""
 
-    def __init__(self, admission: Admission, decode_threads: int, batcher: Batcher, cache: ResultCache) -> None:
+    def __init__(self, admission: Admission, batcher: Batcher, cache: ResultCache) -> None:
         self.admission = admission
         self._cache = cache
-        self._decoding = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
         self._batcher = batcher
         self._sharing: Sharing[list[LabelSets | LabelsetError]] = Sharing()
 
@@ -68,28 +59,17 @@ class Pipeline:
         self, model: ServedModel, items: Sequence[Item], sparsities: Sequence[Sparsity]
     ) -> list[LabelSets | LabelsetError]:
         """What becomes of each input, as the model says it."""
-        started = time.perf_counter()
-        # Before the queue, so that what cannot be decoded never meets the inputs of others.
-        arrays = await self._arrays(model, items)
-        current_record().stages["decode"] = Stage(started, time.perf_counter())
+        refusals = [_refusal(model, item) for item in items]
         sound = [
-            (array, sparsity)
-            for array, sparsity in zip(arrays, sparsities, strict=True)
-            if not isinstance(array, LabelsetError)
+            (item, sparsity)
+            for item, sparsity, refusal in zip(items, sparsities, refusals, strict=True)
+            if refusal is None and not isinstance(item, LabelsetError)
         ]
         answers = iter(await self._batcher.infer(model, sound))
-        return [array if isinstance(array, LabelsetError) else next(answers) for array in arrays]
-
-    async def _arrays(self, model: ServedModel, items: Sequence[Item]) -> Sequence[npt.NDArray[Any] | LabelsetError]:
-        """Each input as an array, or why it is none."""
-        if model.kind == "text" and sum(map(_length, items)) <= _SHORT_CHARS:
-            return [_to_array(model, item) for item in items]
-        loop = asyncio.get_running_loop()
-        return await asyncio.gather(*(loop.run_in_executor(self._decoding, _to_array, model, item) for item in items))
+        return [refusal or next(answers) for refusal in refusals]
 
     async def close(self) -> None:
-        """Wait for what is running and let the threads go."""
-        await asyncio.to_thread(self._decoding.shutdown)
+        """Answer what somebody waits for, and take nothing more."""
         await self._batcher.close()
 
 
@@ -108,21 +88,13 @@ class _Same:
         return isinstance(other, _Same) and self._item == other._item
 
 
-def _length(item: Item) -> int:
-    if isinstance(item, LabelsetError):
-        return 0
-    return sum(map(len, item)) if isinstance(item, tuple) else len(item)
-
-
-def _to_array(model: ServedModel, item: Item) -> npt.NDArray[Any] | LabelsetError:
+def _refusal(model: ServedModel, item: Item) -> LabelsetError | None:
+    """Why an input need not even be decoded."""
     if isinstance(item, LabelsetError):
         return item
     if not item or (isinstance(item, str) and not item.strip()):
         return EmptyInput(f"{_NOUNS[model.kind]} must not be empty")
-    try:
-        return model.preprocess(item)
-    except LabelsetError as error:
-        return error
+    return None
 
 
 def _named(item: Item, outcome: LabelSets | LabelsetError, wish: Wish) -> Answer | LabelsetError:

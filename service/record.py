@@ -44,10 +44,9 @@ class RequestRecord:
         route: The path with the names of its parameters, `/models/{name}`; `other` where nothing is served.
         key: Name of the API key that it came with, whether or not that was for this.
         trace_context: Headers of a trace that the request is part of (W3C).
-        stages: `decode`, `queue` and `infer`, as far as it got, one after the other. Of several inputs `queue` and
-            `infer` are those of the one answered last, so that the stages never sum to more than the whole. A
-            request that has joined the computation of another (`service/sharing.py`) has the parts of its stages that
-            it has waited for.
+        stages: `queue`, `decode` and `infer`, as far as it got, one after the other. Of several inputs they are those
+            of the one answered last, so that they never sum to more than the whole. A request that has joined the
+            computation of another (`service/sharing.py`) has the parts of its stages that it has waited for.
         model: The model that was chosen for it.
         outcomes: What became of each of its inputs.
         cache_hits: Inputs whose answers were kept from before.

@@ -73,9 +73,10 @@ class _Note:
 class Repository:
     """Loads and unloads the bundles under `settings.models`; `catalogue` is what is served at this moment."""
 
-    def __init__(self, settings: Settings, host: SessionHost | None = None) -> None:
+    def __init__(self, settings: Settings, host: SessionHost) -> None:
         self._settings = settings
         self._host = host
+        self._load_settings = settings.load_settings(host.devices())
         self.catalogue = Catalogue()
         # Both are replaced and never changed, since `index` reads them from another thread.
         self._notes: dict[_Key, _Note] = {}
@@ -85,12 +86,12 @@ class Repository:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="repository")
 
     @classmethod
-    def open(cls, settings: Settings, host: SessionHost | None = None) -> "Repository":
+    def open(cls, settings: Settings, host: SessionHost) -> "Repository":
         """Load every bundle under `settings.models`; a broken one is refused and logged, the others are served.
 
         Args:
             settings: Where the bundles are, and how they are to be served.
-            host: Where their graphs are computed; in this process where there is none.
+            host: Where they are computed.
 
         Raises:
             NothingToServe: no bundle is left.
@@ -231,9 +232,9 @@ class Repository:
             if served and served.digest == bundle.digest:
                 return served
             try:
-                return load_model(folder.name, folder.version, bundle, self._settings, self._host)
+                return load_model(folder.name, folder.version, bundle, self._load_settings, self._host)
             except SessionProcessDied:  # perhaps by what another model did to it
-                return load_model(folder.name, folder.version, bundle, self._settings, self._host)
+                return load_model(folder.name, folder.version, bundle, self._load_settings, self._host)
         finally:
             # Then the checksums were those of other files than the session has read, and any error is only its trace.
             if look(folder.path) != appearance:

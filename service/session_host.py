@@ -1,7 +1,7 @@
-"""Keeps the process in which graphs are computed: starts it, asks it, and starts another when it has died.
+"""Keeps the session process: starts it, asks it, and starts another when it has died.
 
-A session here looks like any other (`model/session.py`), but runs there. It outlives its process: what is loaded is
-loaded again into the next one, from a file that is held open, whatever has become of its folder.
+A model outlives the process: what is loaded is loaded again into the next one, from a file that is held open, whatever
+has become of its folder.
 """
 
 import asyncio
@@ -9,20 +9,22 @@ import contextlib
 import itertools
 import logging
 import os
+import pickle
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import numpy.typing as npt
-
-from model.bundle import GRAPH, Bundle
+from model.bundle import GRAPH, TOKENIZER, Bundle
 from model.errors import LabelsetError
-from model.session import Answers, Device, Sparsity
+from model.preprocess import Item
+from model.session import Sparsity
+from service.session_calls import Call, Drop, Infer, Inferred, ListDevices, Load, Loaded, LoadSettings
 from service.session_link import SessionLink, SessionProcessDied
-from service.session_process import Call, Drop, Load, Run
+from service.session_messages import LARGE_BYTES
 
 # A process that dies while it loads what another had loaded is tried again; no caller is to blame for it.
 _STARTS = 3
@@ -31,7 +33,7 @@ logger = logging.getLogger("labelset.service")
 
 
 class SessionHost:
-    """One process with the sessions of all models; all but `ask_soon` blocks, and may be called from any thread."""
+    """One process with all models; all but `ask_soon` blocks, and may be called from any thread."""
 
     def __init__(self, call_seconds: float) -> None:
         """`call_seconds`: a process that has not answered a call for so long is killed."""
@@ -43,16 +45,16 @@ class SessionHost:
         self._link: SessionLink | None = None
         self._closed = False
         self._reviving = asyncio.Lock()
-        # Sessions that nobody holds any more, with their files; None at the end.
+        # Models that nobody holds any more, with their files; None at the end.
         self._left: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
         self._sweeper = threading.Thread(target=self._sweep, name="session-sweeper", daemon=True)
         self._sweeper.start()
 
-    def session(self, bundle: Bundle, device: Device, threads: int) -> "HostedSession":
-        """Load the graph of a verified bundle.
+    def load(self, bundle: Bundle, settings: LoadSettings) -> "HostedModel":
+        """Load a verified bundle, which is replayed and warm when it is here.
 
         Raises:
-            LabelsetError: what `Session` raises.
+            LabelsetError: the graph cannot be loaded, or the model does not answer as it did on the day of export.
             SessionProcessDied: the process died of it.
         """
         descriptor = os.open(bundle.file(GRAPH), os.O_RDONLY)
@@ -60,15 +62,18 @@ class SessionHost:
             graph = f"/proc/{os.getpid()}/fd/{descriptor}"
             if not Path(graph).exists():  # not Linux: then the folder has to stay where it is
                 graph = str(bundle.file(GRAPH))
-            load = Load(next(self._keys), bundle, device, threads, graph)
-            facts = self._load(load)
+            load = Load(next(self._keys), bundle, settings, graph, bundle.read_text(TOKENIZER))
+            model = HostedModel(self, load.key, self._load(load))
         except BaseException:
             os.close(descriptor)
             raise
-        session = HostedSession(self, load.key, *facts)
         # Called wherever the garbage is collected, in the midst of anything: it takes no lock and does not wait.
-        weakref.finalize(session, self._left.put, (load.key, descriptor)).atexit = False
-        return session
+        weakref.finalize(model, self._left.put, (load.key, descriptor)).atexit = False
+        return model
+
+    def devices(self) -> list[str]:
+        """Devices that can be computed on, the preferred one first."""
+        return list(self.ask(ListDevices()))
 
     def ask(self, call: Call) -> Any:
         """Have a call answered.
@@ -102,8 +107,8 @@ class SessionHost:
             link = self._live_link()
             facts = link.ask(load)
             with self._changing:
-                if self._link is link:  # else it has died meanwhile, and the next one knows nothing of this session
-                    self._loaded[load.key] = load
+                if self._link is link:  # else it has died meanwhile, and the next one knows nothing of this model
+                    self._loaded[load.key] = replace(load, is_known=True)
                     return facts
 
     def _live_link(self) -> SessionLink:
@@ -149,28 +154,24 @@ class SessionHost:
                         self._link.ask(Drop(key))
 
 
-class HostedSession:
-    """A session that runs in the process of a host."""
+class HostedModel:
+    """A model that is computed in the process of a host."""
 
-    def __init__(self, host: SessionHost, key: int, device: Any, r_softmax: Any, class_count: int) -> None:
-        self.device = device
-        self.r_softmax = r_softmax
-        self.class_count = class_count
+    def __init__(self, host: SessionHost, key: int, facts: Loaded) -> None:
+        self.facts = facts
         self._host = host
         self._key = key
 
-    def run(
-        self, inputs: Mapping[str, npt.NDArray[Any]], sparsities: Sequence[Sparsity] = (), *, dense: bool = False
-    ) -> Answers:
-        """Answer one batch, as `Session.run` does.
+    async def infer(self, items: Sequence[Item], sparsities: Sequence[Sparsity]) -> Inferred:
+        """Answer inputs as they came from their callers, from the event loop.
 
         Raises:
-            InvalidSparsity: a wish out of its range.
             SessionFailed: the runtime failed.
             SessionProcessDied: the process died of it, or of what somebody else asked at the same time.
         """
-        return Answers(*self._host.ask(Run(self._key, (inputs, sparsities), dense)))
+        return Inferred(*await self._host.ask_soon(Infer(self._key, [_sent(item) for item in items], sparsities)))
 
-    async def run_soon(self, inputs: Mapping[str, npt.NDArray[Any]], sparsities: Sequence[Sparsity]) -> Answers:
-        """As `run`, from the event loop."""
-        return Answers(*await self._host.ask_soon(Run(self._key, (inputs, sparsities), dense=False)))
+
+def _sent(item: Item) -> Any:
+    """An input as it is sent: a large file beside the rest of the message, without another copy."""
+    return pickle.PickleBuffer(item) if isinstance(item, bytes) and len(item) >= LARGE_BYTES else item

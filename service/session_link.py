@@ -1,4 +1,4 @@
-"""The process in which graphs are computed, from its start to its death.
+"""The session process, from its start to its death.
 
 Each call has a channel to itself until it is answered: a socket, with a thread at its other end. Batches are asked from
 the event loop (`ask_soon`), what takes longer from a thread, which waits (`ask`).
@@ -16,8 +16,8 @@ from typing import Any
 
 from model.errors import LabelsetError
 from service import session_messages
+from service.session_calls import Call, Failure
 from service.session_channel import SessionChannel
-from service.session_process import Call, Failure
 
 logger = logging.getLogger("labelset.service")
 
@@ -170,7 +170,6 @@ def _checked(result: Any) -> Any:
     if not isinstance(result, Failure):
         return result
     if result.error:
-        error, message, detail = result.error
-        raise error(message, **detail)
+        raise result.error
     logger.error("a session failed: %s", result.trace)
     raise SessionFailed("the runtime failed")

@@ -1,4 +1,4 @@
-"""Messages between the service and its session process: pickled, with large arrays beside the pickle and not in it.
+"""Messages between the service and its session process: pickled, with large files beside the pickle and not in it.
 
 A connection carries one message at a time: whoever has sent one waits for the answer before the next.
 """
@@ -11,10 +11,8 @@ from typing import Any
 # Before a message: how many parts it has, then the length of each. The first part is the pickle.
 _COUNT = struct.Struct("<Q")
 _LENGTH = struct.Struct("<Q")
-# Each part begins at a multiple of this, so that arrays lie where the processor likes to read them.
-_ALIGNMENT = 8
-# A smaller array costs less within the pickle than as a part of its own.
-_LARGE_BYTES = 32 * 1024
+# Smaller ones cost less within the pickle than as a part of their own.
+LARGE_BYTES = 32 * 1024
 # Most messages are read in one go.
 _FIRST_READ = 64 * 1024
 # Parts that one call of the system takes.
@@ -27,7 +25,7 @@ def encode(message: Any) -> list[memoryview]:
 
     def stays_within(buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
-        if raw.nbytes < _LARGE_BYTES:
+        if raw.nbytes < LARGE_BYTES:
             return True
         large.append(raw)
         return False
@@ -35,35 +33,26 @@ def encode(message: Any) -> list[memoryview]:
     head = pickle.dumps(message, protocol=5, buffer_callback=stays_within)
     parts = [memoryview(head), *large]
     lengths = b"".join(_LENGTH.pack(part.nbytes) for part in parts)
-    sent = [memoryview(_COUNT.pack(len(parts)) + lengths)]
-    for part in parts:
-        sent.append(part)
-        if padding := _aligned(part.nbytes) - part.nbytes:
-            sent.append(memoryview(bytes(padding)))
-    return sent
+    return [memoryview(_COUNT.pack(len(parts)) + lengths), *parts]
 
 
 def size(begin: bytes | bytearray) -> int | None:
     """How long a message is of which this is the beginning; None where that cannot be said yet."""
     lengths = _lengths(begin)
-    return None if lengths is None else _COUNT.size + _LENGTH.size * len(lengths) + sum(map(_aligned, lengths))
+    return None if lengths is None else _COUNT.size + _LENGTH.size * len(lengths) + sum(lengths)
 
 
 def decode(content: bytes | bytearray) -> Any:
-    """A message that has arrived as a whole; its large arrays stay where they are."""
+    """A message that has arrived as a whole; its large files stay where they are."""
     lengths = _lengths(content)
     assert lengths is not None
     unread = memoryview(content)[_COUNT.size + _LENGTH.size * len(lengths) :]
     parts = []
     for length in lengths:
         parts.append(unread[:length])
-        unread = unread[_aligned(length) :]
+        unread = unread[length:]
     head, *large = parts
     return pickle.loads(head, buffers=large)
-
-
-def _aligned(length: int) -> int:
-    return -(-length // _ALIGNMENT) * _ALIGNMENT
 
 
 def _lengths(begin: bytes | bytearray) -> list[int] | None:

@@ -1,6 +1,7 @@
-"""The process in which graphs are computed: it loads sessions and runs them, as the service asks over a socket.
+"""The process in which inputs are decoded and graphs computed, as the service asks over a socket.
 
-It is a process of its own so that whatever a graph does to it, the service lives on and starts another. Started by
+It is a process of its own so that whatever an input or a graph does to it, the service lives on and starts another. It
+is also what leaves the service's own Python to the event loop. Started by
 `service/session_link.py`, which says on which descriptor it hears of new channels; each has a thread that answers it.
 """
 
@@ -9,79 +10,50 @@ import signal
 import socket
 import threading
 import traceback
-from dataclasses import dataclass
 from typing import Any
 
-from model.bundle import Bundle
 from model.errors import LabelsetError
-from model.session import Device, Session
+from model.preprocess import Item
+from model.session import available_devices
 from service import session_messages
+from service.session_calls import Call, Drop, Failure, Infer, ListDevices, Load
+from service.session_model import SessionModel
 
 
-@dataclass(frozen=True)
-class Load:
-    """Make a session; answered with its device, its r-softmax and its number of classes."""
-
-    key: int
-    bundle: Bundle
-    device: Device
-    threads: int
-    graph: str
-
-
-@dataclass(frozen=True)
-class Run:
-    """Run a session, with the arguments of `Session.run`."""
-
-    key: int
-    arguments: tuple[Any, ...]
-    dense: bool
-
-
-@dataclass(frozen=True)
-class Drop:
-    """Forget a session."""
-
-    key: int
-
-
-Call = Load | Run | Drop
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What went wrong: an error of ours, or the trace of another one."""
-
-    error: tuple[type[LabelsetError], str, dict[str, Any]] | None
-    trace: str
-
-
-class _Sessions:
-    """The sessions of this process, by the keys that the service gave them."""
+class _Models:
+    """The models of this process, by the keys that the service gave them."""
 
     def __init__(self) -> None:
-        self._sessions: dict[int, Session] = {}
+        self._models: dict[int, SessionModel] = {}
 
     def answer(self, call: Call) -> Any:
         """What a call gives, or what went wrong with it."""
         try:
             return self._answer(call)
         except LabelsetError as error:
-            return Failure((type(error), error.message, error.detail), "")
+            return Failure(error)
         except Exception:
             return Failure(None, traceback.format_exc())
 
     def _answer(self, call: Call) -> Any:
-        if isinstance(call, Drop):
-            self._sessions.pop(call.key, None)
-            return None
-        if isinstance(call, Load):
-            session = Session(call.bundle, call.device, call.threads, call.graph)
-            self._sessions[call.key] = session
-            return session.device, session.r_softmax, session.class_count
-        if call.key not in self._sessions:
-            raise RuntimeError("this session could not be loaded again after the process before had died")
-        return tuple(self._sessions[call.key].run(*call.arguments, dense=call.dense))
+        match call:
+            case Infer(key, items, sparsities):
+                if key not in self._models:
+                    raise RuntimeError("this model could not be loaded again after the process before had died")
+                return self._models[key].infer([_received(item) for item in items], sparsities)
+            case Load(key):
+                self._models[key] = SessionModel(call)
+                return self._models[key].facts
+            case Drop(key):
+                self._models.pop(key, None)
+                return None
+            case ListDevices():
+                return available_devices()
+
+
+def _received(item: Any) -> Item:
+    """An input as it was before `session_host._sent`."""
+    return bytes(item) if isinstance(item, memoryview) else item
 
 
 def main(descriptor: int) -> None:
@@ -89,20 +61,20 @@ def main(descriptor: int) -> None:
     # Ctrl-C in a terminal and managers of services reach both processes; when this one ends is the service's to say.
     for ours in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ours, signal.SIG_IGN)
-    sessions = _Sessions()
+    models = _Models()
     with socket.socket(fileno=descriptor) as control:
         while True:
             message, channels, _, _ = socket.recv_fds(control, 1, 1)
             if not message:
                 os._exit(0)  # the service has gone, and what is still computed or hangs is nobody's any more
-            threading.Thread(target=_serve, args=(sessions, *channels), daemon=True).start()
+            threading.Thread(target=_serve, args=(models, *channels), daemon=True).start()
 
 
-def _serve(sessions: _Sessions, descriptor: int) -> None:
+def _serve(models: _Models, descriptor: int) -> None:
     """Answer the calls of one channel, one after another."""
     with socket.socket(fileno=descriptor) as channel:
         try:
             while True:
-                session_messages.send(channel, sessions.answer(session_messages.receive(channel)))
+                session_messages.send(channel, models.answer(session_messages.receive(channel)))
         except (EOFError, OSError):
             return  # the service has closed it, and may have others

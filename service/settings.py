@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from model.errors import LabelsetError
 from model.preprocess import DEFAULT_LIMITS, Limits
 from model.repository import EMBEDDED_BUNDLES
-from model.session import Device, available_devices
+from model.session import Device
 from service.cores import usable_cores
 from service.logs import LogFormat
+from service.session_calls import LoadSettings
 
 _PREFIX = "LABELSET_"
+# One is decoded while the other is computed.
+_RUNNERS_ON_A_GPU = 2
 
 
 class InvalidSettings(LabelsetError):
@@ -55,9 +59,13 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(default=None, description="PEM, not encrypted")
     cors_origins: str = Field(default="", description="origins whose pages may ask, a blank between them; `*`: all")
     device: Device = "auto"
-    runners: int = Field(default=0, ge=0, description="batches computed at the same time; 0: one a core, one on a GPU")
+    runners: int = Field(default=0, ge=0, description="batches computed at the same time; 0: one a core, two on a GPU")
     runtime_threads: int = Field(default=0, ge=0, description="threads within one operator; 0: the cores of a runner")
-    decode_threads: int = Field(default_factory=usable_cores, ge=1, description="inputs decoded at the same time")
+    decode_threads: int = Field(
+        default_factory=usable_cores,
+        ge=1,
+        description="inputs of a model decoded at the same time, at least one a runner",
+    )
     max_image_bytes: int = Field(default=DEFAULT_LIMITS.max_image_bytes, ge=1)
     max_image_pixels: int = Field(default=DEFAULT_LIMITS.max_image_pixels, ge=1)
     max_audio_bytes: int = Field(default=DEFAULT_LIMITS.max_audio_bytes, ge=1)
@@ -143,21 +151,25 @@ class Settings(BaseSettings):
         """Origins other than our own whose pages may ask."""
         return tuple(self.cors_origins.split())
 
-    @property
-    def runner_count(self) -> int:
-        """Batches computed at the same time."""
-        return self.runners or (1 if "cuda" in self._devices else usable_cores())
+    def runner_count(self, devices: Sequence[str]) -> int:
+        """Batches computed at the same time, where there are these devices."""
+        return self.runners or (_RUNNERS_ON_A_GPU if self._is_on_a_gpu(devices) else usable_cores())
 
-    @property
-    def runtime_thread_count(self) -> int:
-        """Threads within one operator; 0 leaves the choice to the runtime."""
-        if self.runtime_threads or "cuda" in self._devices:
-            return self.runtime_threads
-        return max(1, usable_cores() // self.runner_count)
+    def load_settings(self, devices: Sequence[str]) -> LoadSettings:
+        """How models are computed, where there are these devices."""
+        runners = self.runner_count(devices)
+        own_threads = 0 if self._is_on_a_gpu(devices) else max(1, usable_cores() // runners)
+        return LoadSettings(
+            device=self.device,
+            threads=self.runtime_threads or own_threads,
+            # A runner decodes its batch itself, unless that leaves cores idle.
+            decode_threads=self.decode_threads if self.decode_threads > runners else 0,
+            token_limit=self.max_batch_tokens,
+            limits=self.limits,
+        )
 
-    @property
-    def _devices(self) -> list[str]:
-        return ["cpu"] if self.device == "cpu" else available_devices()
+    def _is_on_a_gpu(self, devices: Sequence[str]) -> bool:
+        return self.device != "cpu" and "cuda" in devices
 
     @property
     def batch_limits(self) -> BatchLimits:

@@ -110,10 +110,10 @@ class Wish:
             InvalidSparsity: a number of labels or a rate out of range, or both.
             UnknownLabel: `only` or `exclude` names a label that the model does not have.
         """
-        self.sparsity.validate(model.predictor.session.class_count)
+        self.sparsity.validate(len(model.manifest.labels))
         for name, labels in (("only", self.only or ()), ("exclude", self.exclude)):
             for label in sorted(labels):
-                if label not in model.predictor.label_positions:
+                if label not in model.label_positions:
                     near = _similar(label, model.manifest.labels)
                     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
                     raise UnknownLabel(

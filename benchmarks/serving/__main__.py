@@ -159,7 +159,7 @@ def _setting(text: str) -> tuple[str, str]:
 
 def _threads(settings: dict[str, str]) -> int:
     """Threads within an operator: the bare work is done with as many as ours does it with."""
-    return Settings(**settings).runtime_thread_count
+    return Settings(**settings).load_settings(["cpu"]).threads
 
 
 def _machine(settings: dict[str, str]) -> Record:

@@ -41,6 +41,9 @@ _SIGNATURES = {
 # 70 bytes small, so that without a bound one file within the limits could occupy a core for hours.
 _MAX_JPEG_SCANS = 100
 _START_OF_SCAN = b"\xff\xda"
+# Pillow reads what stands before the pixels in Python, piece by piece: five million empty segments would take it many
+# seconds. The largest GIF within the limits has half as many pieces.
+_MAX_READS = 300_000
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -81,7 +84,7 @@ class ImagePreprocessor:
         _check_limit("bytes", len(item), self._limits.max_image_bytes)
         image_format = _format_of(item)
         try:
-            with Image.open(BytesIO(item), formats=[image_format]) as image:
+            with Image.open(_CountedReads(item), formats=[image_format]) as image:
                 _check_limit("pixels", _pixel_count(image), self._limits.max_image_pixels)
                 if image.info.get("progressive"):
                     _check_limit("scans", item.count(_START_OF_SCAN), _MAX_JPEG_SCANS)
@@ -136,6 +139,17 @@ class ImagePreprocessor:
         if width > image.width and height < image.height:
             image = image.resize((image.width, height), self._filter)
         return image.resize((width, height), self._filter)
+
+
+class _CountedReads(BytesIO):
+    """A file that may be read in so many pieces, and no more."""
+
+    _reads = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._reads += 1
+        _check_limit("pieces", self._reads, _MAX_READS)
+        return super().read(size)
 
 
 def _check_limit(quantity: str, value: int, limit: int) -> None:

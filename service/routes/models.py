@@ -37,7 +37,7 @@ async def describe_model(serving: InferringState, name: str, version: str | None
         preprocessing=manifest.preprocessing,
         provenance=manifest.provenance,
         card=model.card,
-        device=model.predictor.session.device,
+        device=model.facts.device,
     )
 
 
@@ -45,7 +45,7 @@ async def describe_model(serving: InferringState, name: str, version: str | None
 async def list_examples(serving: InferringState, name: str, version: str | None = None) -> Examples:
     """The model's golden examples, which it answered before it was served."""
     model = serving.catalogue.get(name, version)
-    return Examples(kind=model.kind, inputs=[_shown(example.input) for example in model.golden_examples])
+    return Examples(kind=model.kind, inputs=[_shown(example.input) for example in model.facts.golden_examples])
 
 
 def _shown(given: GoldenInput) -> str:
@@ -64,5 +64,5 @@ def _summary(catalogue: Catalogue, model: ServedModel) -> ModelSummary:
         task=model.manifest.task,
         class_count=len(model.manifest.labels),
         metrics=model.manifest.metrics,
-        r_softmax=SoftmaxImplementation.model_validate(model.predictor.session.r_softmax),
+        r_softmax=SoftmaxImplementation.model_validate(model.facts.r_softmax),
     )

@@ -30,7 +30,7 @@ class Answers:
 
     def __init__(self, model: ServedModel, answers: Sequence[Answer]) -> None:
         self.labels = model.manifest.labels
-        self.label_positions = model.predictor.label_positions
+        self.label_positions = model.label_positions
         self.words = [[word.text for word, _ in answer.words] for answer in answers if isinstance(answer, WordLabels)]
         self.rows = [row for answer in answers for row in _rows(answer)]
         self.scored_labels = [scored for row in self.rows for scored in row]
@@ -74,7 +74,7 @@ def outputs_of(model: ServedModel) -> dict[str, Output]:
         Output("label_probability", "FP32", (-1,), _label_probability),
         Output(DENSE, "FP32", (-1, len(model.manifest.labels)), Answers.dense),
     ]
-    return {output.name: output for output in [*(words if model.predictor.labels_words else []), *label_sets]}
+    return {output.name: output for output in [*(words if model.labels_words else []), *label_sets]}
 
 
 def wanted_outputs(model: ServedModel, requested: Sequence[RequestedOutput]) -> Sequence[RequestedOutput]:

@@ -1,4 +1,4 @@
-"""The process in which graphs are computed is killed, stopped and starved; callers notice a pause at most."""
+"""The session process is killed, stopped and starved; callers notice a pause at most."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 
 from model.bundle import Bundle
+from model.session import LET_THE_MODEL_DECIDE
 from service.app import create_app
 from service.repository import NothingToServe
 from service.session_host import SessionHost
@@ -97,69 +98,87 @@ def test_one_that_hangs_is_replaced_and_its_batch_computed(serve):
     assert "did not answer in time: killing it" in service.log.read_text()
 
 
-def test_one_that_does_not_even_read_is_replaced(bundles):
+@pytest.fixture
+def host() -> Iterator[SessionHost]:
+    one = SessionHost(call_seconds=8)
+    yield one
+    one.close()
+
+
+SETTINGS = Settings().load_settings(["cpu"])
+
+
+def _process():
+    [pid] = [pid for pid, command in _children(os.getpid()).items() if "session_process" in command]
+    return pid
+
+
+async def _infer(model, items):
+    return await model.infer(items, [LET_THE_MODEL_DECIDE] * len(items))
+
+
+def test_one_that_does_not_even_read_is_replaced(host, bundles):
     """What is sent is larger than what the socket holds."""
-    host = SessionHost(call_seconds=8)
-    try:
-        session = host.session(Bundle.open(bundles / "image-demo" / "1"), "cpu", 1)
-        pictures = {"pixels": np.zeros((64, 128, 128, 3), np.uint8)}
-        [stopped] = [pid for pid, command in _children(os.getpid()).items() if "session_process" in command]
-        os.kill(stopped, signal.SIGSTOP)
-        started = time.monotonic()
+    model = host.load(Bundle.open(bundles / "image-demo" / "1"), SETTINGS)
+    pictures = [model.facts.golden_examples[0].item + bytes(100_000)] * 16
+
+    async def ask():
+        os.kill(_process(), signal.SIGSTOP)
         with pytest.raises(SessionProcessDied):
-            session.run(pictures)
-        assert time.monotonic() - started < 30
-        assert len(session.run(pictures).rows()) == 64
-    finally:
+            await _infer(model, pictures)
+        outcomes = (await _infer(model, pictures)).outcomes
         host.close()
+        return outcomes
+
+    started = time.monotonic()
+    assert all(outcome is None or outcome.labels for outcome in asyncio.run(ask()))
+    assert time.monotonic() - started < 30
     assert not [pid for pid, command in _children(os.getpid()).items() if "session_process" in command]
 
 
-def test_a_session_that_nobody_holds_is_forgotten_and_is_not_loaded_again(bundles):
-    host = SessionHost(call_seconds=60)
-    try:
-        images, texts = (
-            host.session(Bundle.open(bundles / name / "1"), "cpu", 1) for name in ("image-demo", "text-demo")
-        )
-        files = f"/proc/{os.getpid()}/fd"
-        before = len(os.listdir(files))
-        ring = [images]
-        ring.append(ring)
-        del images, ring
-        gc.collect()  # a ring is freed in the midst of anything
-        [process] = [pid for pid, command in _children(os.getpid()).items() if "session_process" in command]
-        os.kill(process, signal.SIGKILL)
-        tokens = {"token_ids": np.full((1, 4), 5, np.int64)}
+def test_a_session_that_nobody_holds_is_forgotten_and_is_not_loaded_again(host, bundles):
+    images, texts = (host.load(Bundle.open(bundles / name / "1"), SETTINGS) for name in ("image-demo", "text-demo"))
+    files = f"/proc/{os.getpid()}/fd"
+    before = len(os.listdir(files))
+    ring = [images]
+    ring.append(ring)
+    del images, ring
+    gc.collect()  # a ring is freed in the midst of anything
+    os.kill(_process(), signal.SIGKILL)
+
+    async def ask():
         with contextlib.suppress(SessionProcessDied):  # where it had been sent before the death was seen
-            texts.run(tokens)
-        assert len(texts.run(tokens).rows()) == 1
-        deadline = time.monotonic() + 20
-        while len(os.listdir(files)) >= before and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert len(os.listdir(files)) < before
-    finally:
+            await _infer(texts, ["rain"])
+        inferred = await _infer(texts, ["rain"])
         host.close()
+        return inferred
+
+    assert len(asyncio.run(ask()).outcomes) == 1
+    deadline = time.monotonic() + 20
+    while len(os.listdir(files)) >= before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(os.listdir(files)) < before
 
 
-def test_a_session_that_cannot_be_loaded_again_takes_no_other_down(bundles, tmp_path, caplog):
+def test_a_session_that_cannot_be_loaded_again_takes_no_other_down(host, bundles, tmp_path, caplog):
     shutil.copytree(bundles / "text-demo" / "1", tmp_path / "text")
-    host = SessionHost(call_seconds=60)
-    try:
-        text = host.session(Bundle.open(tmp_path / "text"), "cpu", 1)
-        image = host.session(Bundle.open(bundles / "image-demo" / "1"), "cpu", 1)
-        # The file is held open: what is written into it is what the next process will read.
-        (tmp_path / "text" / "model.onnx").write_bytes(b"no graph")
-        [process] = [pid for pid, command in _children(os.getpid()).items() if "session_process" in command]
-        os.kill(process, signal.SIGKILL)
-        pictures = {"pixels": np.zeros((1, 128, 128, 3), np.uint8)}
+    text = host.load(Bundle.open(tmp_path / "text"), SETTINGS)
+    image = host.load(Bundle.open(bundles / "image-demo" / "1"), SETTINGS)
+    picture = image.facts.golden_examples[0].item
+    # The file is held open: what is written into it is what the next process will read.
+    (tmp_path / "text" / "model.onnx").write_bytes(b"no graph")
+    os.kill(_process(), signal.SIGKILL)
+
+    async def ask():
         with contextlib.suppress(SessionProcessDied):  # where it had been sent before the death was seen
-            image.run(pictures)
-        assert len(image.run(pictures).rows()) == 1
+            await _infer(image, [picture])
+        assert len((await _infer(image, [picture])).outcomes) == 1
         with pytest.raises(SessionFailed):
-            text.run({"token_ids": np.full((1, 4), 5, np.int64)})
-        assert "could not be loaded again" in caplog.text
-    finally:
+            await _infer(text, ["rain"])
         host.close()
+
+    asyncio.run(ask())
+    assert "could not be loaded again" in caplog.text
 
 
 def test_a_module_in_the_folder_where_it_is_started_is_not_taken_for_ours(tmp_path, bundles):
@@ -168,13 +187,16 @@ def test_a_module_in_the_folder_where_it_is_started_is_not_taken_for_ours(tmp_pa
 import sys
 sys.path = [entry for entry in sys.path if entry] + [{str(REPOSITORY_ROOT)!r}]
 from model.bundle import Bundle
+from model.session import LET_THE_MODEL_DECIDE
 from service.session_host import SessionHost
+from service.settings import Settings
 host = SessionHost(60)
-print(host.session(Bundle.open({str(bundles / "text-demo" / "1")!r}), "cpu", 1).class_count)
+settings = Settings().load_settings(["cpu"])
+print(len(host.load(Bundle.open({str(bundles / "text-demo" / "1")!r}), settings).facts.golden_examples))
 host.close()
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "14\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "5\n"), done.stderr
 
 
 def test_a_start_that_fails_leaves_no_process(tmp_path):
@@ -197,11 +219,17 @@ def test_models_whose_folders_are_gone_are_loaded_into_the_next_one(serve, bundl
     assert _ask(service) == 200
 
 
-def test_it_knows_nothing_of_http_and_nothing_of_training():
-    code = "import sys; import service.session_process; print(*sys.modules)"
+@pytest.mark.parametrize(
+    ("module", "foreign"),
+    [
+        ("service.session_process", {"fastapi", "uvicorn", "torch", "prometheus_client"}),
+        ("service.server", {"onnxruntime", "PIL", "tokenizers", "soundfile", "torch"}),
+    ],
+)
+def test_it_knows_nothing_of_http_and_the_service_nothing_of_decoders_and_the_runtime(module, foreign):
+    code = f"import sys; import {module}; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "onnxruntime" in modules
-    assert not {"fastapi", "uvicorn", "torch", "PIL", "tokenizers", "prometheus_client"} & set(modules)
+    assert not foreign & set(modules)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

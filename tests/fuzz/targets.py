@@ -19,6 +19,7 @@ import soundfile
 from PIL import Image
 
 from model import preprocess
+from model.bundle import TOKENIZER
 from model.errors import LabelsetError
 from model.manifest import AudioPreprocessing, ImagePreprocessing
 from model.repository import EMBEDDED_BUNDLES
@@ -27,6 +28,7 @@ from service.errors import STATUS
 from service.intake import _from_json
 from service.repository import Repository
 from service.schemas import PredictOptions
+from service.session_host import SessionHost
 from service.settings import Settings
 from service.v2.compression import decompressed
 from service.v2.infer import read_question
@@ -121,8 +123,17 @@ def _audio_seeds() -> list[bytes]:
 
 @cache
 def _models() -> dict[str, ServedModel]:
-    catalogue = Repository.open(Settings(models=EMBEDDED_BUNDLES)).catalogue
-    return {model.kind: model for model in catalogue}
+    host = SessionHost(call_seconds=60)
+    try:
+        return {model.kind: model for model in Repository.open(Settings(models=EMBEDDED_BUNDLES), host).catalogue}
+    finally:
+        host.close()  # what callers send is read without it
+
+
+@cache
+def _text() -> preprocess.Preprocessor:
+    bundle = _models()["text"].bundle
+    return preprocess.build(bundle.manifest.preprocessing, bundle.read_text(TOKENIZER))
 
 
 # The first byte of what a parser of the protocol is given says how it is called.
@@ -176,10 +187,9 @@ def _read_json(content: bytes) -> None:
     except LabelsetError as error:
         _judged(error)
         return
-    text = _models()["text"].preprocess
     for item in inputs.items if inputs.kind == "text" else ():
         try:
-            text(item) if not isinstance(item, LabelsetError) else _judged(item)
+            _text()(item) if not isinstance(item, LabelsetError) else _judged(item)
         except LabelsetError as error:
             _judged(error)
 

@@ -1,17 +1,21 @@
 """A service with small limits, a client that checks the shape of every answer, and inputs of both kinds."""
 
+import asyncio
 import base64
 import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+
+from service.session_host import SessionHost
 
 LIMITS = {
     "max_image_bytes": 300_000,
@@ -21,6 +25,22 @@ LIMITS = {
     "max_batch_size": 8,
     "max_body_bytes": 1_000_000,
 }
+
+
+@pytest.fixture(scope="session")
+def run() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+    """As `asyncio.run`, but on one event loop, as the service has it."""
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+@pytest.fixture(scope="session")
+def host(run) -> Iterator[SessionHost]:
+    """A session process, for tests of what is in the service's own."""
+    one = SessionHost(call_seconds=60)
+    yield one
+    one.close()
+    run(asyncio.sleep(0.1))  # its channels close with the loop's next breath
 
 
 @pytest.fixture(scope="session")
@@ -122,6 +142,14 @@ def write_version(bundles: Path) -> WriteVersion:
     return write
 
 
+@pytest.fixture(scope="session")
+def huge_picture() -> bytes:
+    """A picture of few bytes and 49 million pixels."""
+    content = io.BytesIO()
+    Image.new("RGB", (7000, 7000), "red").save(content, "PNG")
+    return content.getvalue()
+
+
 @pytest.fixture
 def slow_models(tmp_path, monkeypatch):
     """Services that are started now take a fifth of a second for each batch."""
@@ -129,11 +157,11 @@ def slow_models(tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text(
         "import asyncio, sys\n"
         "if 'serve' in sys.argv:\n"
-        "    from service.session_host import HostedSession\n"
-        "    run_soon = HostedSession.run_soon\n"
+        "    from service.session_host import HostedModel\n"
+        "    infer = HostedModel.infer\n"
         "    async def slow(*arguments):\n"
         "        await asyncio.sleep(0.2)\n"
-        "        return await run_soon(*arguments)\n"
-        "    HostedSession.run_soon = slow\n"
+        "        return await infer(*arguments)\n"
+        "    HostedModel.infer = slow\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from model.errors import LabelsetError
+from model.predictor import Predictor
 from model.session import LET_THE_MODEL_DECIDE, Sparsity
 from service.batcher import Batcher
 from service.catalogue import ServedModel
@@ -21,8 +22,8 @@ TEXTS = ["It encrypts the disk.", "The group sent phishing mails to the staff of
 
 
 @pytest.fixture(scope="module")
-def model():
-    return Repository.open(Settings()).catalogue.get("text-demo")
+def model(host):
+    return Repository.open(Settings(), host).catalogue.get("text-demo")
 
 
 class Gate:
@@ -32,12 +33,12 @@ class Gate:
         self.batches, self.opened = [], False
         infer = ServedModel.infer
 
-        async def held(model, arrays, sparsities):
-            self.batches.append([len(array) for array in arrays])
+        async def held(model, items, sparsities):
+            self.batches.append([len(item) // 4 for item in items])
             await _reached(lambda: self.opened)
-            if any(len(array) == POISON for array in arrays):
+            if any(len(item) // 4 == POISON for item in items):
                 raise RuntimeError("the session died of this row")
-            return await infer(model, arrays, sparsities)
+            return await infer(model, items, sparsities)
 
         monkeypatch.setattr(ServedModel, "infer", held)
 
@@ -58,8 +59,8 @@ def batcher(rows=8, tokens=1000, runners=1):
 
 
 def _inputs(*lengths, sparsity=LET_THE_MODEL_DECIDE):
-    """Token ids that the model knows, of the given lengths."""
-    return [(np.arange(5, 5 + length, dtype=np.int64), sparsity) for length in lengths]
+    """Texts that are taken for so many tokens."""
+    return [("disk" * length, sparsity) for length in lengths]
 
 
 async def _reached(condition):
@@ -68,19 +69,18 @@ async def _reached(condition):
             await asyncio.sleep(0.005)
 
 
-def test_the_answers_are_those_of_the_model_in_the_order_of_the_inputs(model):
-    arrays = [model.preprocess(text) for text in TEXTS]
-    expected = [model.predictor.infer([array])[0] for array in arrays]
+def test_the_answers_are_those_of_the_model_in_the_order_of_the_inputs(run, model):
+    expected = Predictor(model.bundle).predict(TEXTS)
 
     async def ask():
-        return await batcher().infer(model, [(array, LET_THE_MODEL_DECIDE) for array in arrays])
+        return await batcher().infer(model, [(text, LET_THE_MODEL_DECIDE) for text in TEXTS])
 
-    for answer, own in zip(asyncio.run(ask()), expected, strict=True):
+    for answer, own in zip(run(ask()), expected, strict=True):
         assert [label for label, _ in answer.labels] == [label for label, _ in own.labels]
         np.testing.assert_allclose([p for _, p in answer.labels], [p for _, p in own.labels], atol=1e-5)
 
 
-def test_what_comes_while_a_runner_is_busy_goes_together_whoever_sent_it(model, gate):
+def test_what_comes_while_a_runner_is_busy_goes_together_whoever_sent_it(run, model, gate):
     async def ask():
         one = batcher()
         first = asyncio.create_task(one.infer(model, _inputs(4)))
@@ -90,7 +90,7 @@ def test_what_comes_while_a_runner_is_busy_goes_together_whoever_sent_it(model, 
         gate.open()
         return await first, [(await other)[0] for other in others]
 
-    _, others = asyncio.run(ask())
+    _, others = run(ask())
     assert [len(batch) for batch in gate.batches] == [1, 4]
     assert [len(answer.labels) for answer in others] == [0, 1, 2, 3]
 
@@ -106,7 +106,7 @@ def test_what_comes_while_a_runner_is_busy_goes_together_whoever_sent_it(model, 
         ({"tokens": 18}, [30, 30], [[30], [30]]),
     ],
 )
-def test_a_batch_holds_what_fits_the_oldest_first_and_texts_of_one_length(model, gate, limits, lengths, batches):
+def test_a_batch_holds_what_fits_the_oldest_first_and_texts_of_one_length(run, model, gate, limits, lengths, batches):
     async def ask():
         one = batcher(**limits)
         first = asyncio.create_task(one.infer(model, _inputs(5)))
@@ -116,11 +116,11 @@ def test_a_batch_holds_what_fits_the_oldest_first_and_texts_of_one_length(model,
         gate.open()
         await asyncio.gather(first, rest)
 
-    asyncio.run(ask())
+    run(ask())
     assert gate.batches[1:] == batches
 
 
-def test_a_row_that_breaks_its_batch_fails_alone_and_its_request_is_named(model, gate, caplog):
+def test_a_row_that_breaks_its_batch_fails_alone_and_its_request_is_named(run, model, gate, caplog):
     async def ask():
         one = batcher()
         take_in_hand(RequestRecord(request_id="mine"))
@@ -134,14 +134,32 @@ def test_a_row_that_breaks_its_batch_fails_alone_and_its_request_is_named(model,
         again = await one.infer(model, _inputs(7))
         return [isinstance(answer, LabelsetError) for answer in (*answers, *again)]
 
-    assert asyncio.run(ask()) == [False, True, False, False]
+    assert run(ask()) == [False, True, False, False]
     [line] = caplog.records
     assert line.getMessage() == "text-demo/1 failed to answer"
     assert TextFormatter().format(line).splitlines()[0] == "ERROR:     text-demo/1 failed to answer [mine]"
     assert json.loads(JsonFormatter().format(line))["request_id"] == "mine"
 
 
-def test_who_has_left_is_not_computed(model, gate):
+def test_who_was_left_for_later_by_the_runner_comes_next_and_is_answered(run, host, bundles, huge_picture):
+    pictures = Repository.open(Settings(models=bundles), host).catalogue.get("image-demo")
+    small = pictures.facts.golden_examples[0].item
+    taken = []
+    infer = pictures.hosted.infer
+
+    async def noted(items, sparsities):
+        inferred = await infer(items, sparsities)
+        taken.append([len(items), inferred.outcomes.count(None)])
+        return inferred
+
+    pictures.hosted.infer = noted
+    items = [small, huge_picture, *[small] * 6]
+    answers = run(batcher(rows=8).infer(pictures, [(item, LET_THE_MODEL_DECIDE) for item in items]))
+    assert taken == [[8, 6], [6, 0]]
+    assert [bool(answer.labels) for answer in (answers[0], *answers[2:])] == [True] * 7
+
+
+def test_who_has_left_is_not_computed(run, model, gate):
     async def ask():
         one = batcher()
         first = asyncio.create_task(one.infer(model, _inputs(4)))
@@ -155,11 +173,11 @@ def test_who_has_left_is_not_computed(model, gate):
         await asyncio.gather(first, stays)
         assert one.waiting == 0
 
-    asyncio.run(ask())
+    run(ask())
     assert gate.batches == [[4], [7]]
 
 
-def test_who_has_left_takes_no_place_in_a_batch(model, gate):
+def test_who_has_left_takes_no_place_in_a_batch(run, model, gate):
     async def ask():
         one = batcher(rows=2)
         first = asyncio.create_task(one.infer(model, _inputs(4)))
@@ -174,13 +192,15 @@ def test_who_has_left_takes_no_place_in_a_batch(model, gate):
         gate.open()
         await asyncio.gather(first, stays, comes)
 
-    asyncio.run(ask())
+    run(ask())
     assert gate.batches == [[4], [5, 6]]
 
 
-def test_a_session_that_answers_too_few_has_failed_and_nobody_waits_on(model, monkeypatch, caplog):
-    async def answers_too_few(model, arrays, sparsities):
-        return model.predictor.infer(arrays, sparsities)[1:]
+def test_a_session_that_answers_too_few_has_failed_and_nobody_waits_on(run, model, monkeypatch, caplog):
+    infer = ServedModel.infer
+
+    async def answers_too_few(model, items, sparsities):
+        return await infer(model, items[1:], sparsities[1:])
 
     monkeypatch.setattr(ServedModel, "infer", answers_too_few)
 
@@ -188,11 +208,11 @@ def test_a_session_that_answers_too_few_has_failed_and_nobody_waits_on(model, mo
         async with asyncio.timeout(20):
             return await batcher().infer(model, _inputs(4, 5))
 
-    assert all(isinstance(answer, LabelsetError) for answer in asyncio.run(ask()))
+    assert all(isinstance(answer, LabelsetError) for answer in run(ask()))
     assert {record.getMessage() for record in caplog.records} == {"text-demo/1 failed to answer"}
 
 
-def test_closing_answers_what_waits_and_takes_nothing_more(model, gate):
+def test_closing_answers_what_waits_and_takes_nothing_more(run, model, gate):
     async def ask():
         one = batcher()
         asked = [asyncio.create_task(one.infer(model, _inputs(4)))]
@@ -205,10 +225,10 @@ def test_closing_answers_what_waits_and_takes_nothing_more(model, gate):
             await one.infer(model, _inputs(4))
         return len(await asyncio.gather(*asked))
 
-    assert asyncio.run(ask()) == 3
+    assert run(ask()) == 3
 
 
-def test_several_runners_work_at_the_same_time(model, gate):
+def test_several_runners_work_at_the_same_time(run, model, gate):
     async def ask():
         one = batcher(rows=1, runners=3)
         asked = [asyncio.create_task(one.infer(model, _inputs(4))) for _ in range(3)]
@@ -216,10 +236,10 @@ def test_several_runners_work_at_the_same_time(model, gate):
         gate.open()
         await asyncio.gather(*asked)
 
-    asyncio.run(ask())
+    run(ask())
 
 
-def test_each_runner_takes_its_share_of_what_waits(model, gate):
+def test_each_runner_takes_its_share_of_what_waits(run, model, gate):
     async def ask():
         one = batcher(rows=32, runners=2)
         first = asyncio.create_task(one.infer(model, _inputs(4, 4)))
@@ -229,5 +249,5 @@ def test_each_runner_takes_its_share_of_what_waits(model, gate):
         gate.open()
         return await asyncio.gather(first, rest)
 
-    asyncio.run(ask())
+    run(ask())
     assert sorted(map(len, gate.batches)) == [1, 1, 1, 2, 4]

@@ -17,11 +17,15 @@ def text_bundle(bundles: Path) -> Path:
     return bundles / "text-demo" / "1"
 
 
-def load(folder: Path) -> Catalogue:
-    return Repository.open(Settings(models=folder)).catalogue
+@pytest.fixture
+def load(host):
+    def open_folder(folder: Path) -> Catalogue:
+        return Repository.open(Settings(models=folder), host).catalogue
+
+    return open_folder
 
 
-def test_the_newest_version_is_the_default_and_numbers_go_by_value(text_bundle, tmp_path):
+def test_the_newest_version_is_the_default_and_numbers_go_by_value(load, text_bundle, tmp_path):
     for version in ("9", "10", "2", "draft"):
         shutil.copytree(text_bundle, tmp_path / "mine" / version)
     catalogue = load(tmp_path)
@@ -32,7 +36,7 @@ def test_the_newest_version_is_the_default_and_numbers_go_by_value(text_bundle, 
         catalogue.get("mine", "3")
 
 
-def test_without_a_name_the_only_model_that_takes_the_input_is_chosen(bundles):
+def test_without_a_name_the_only_model_that_takes_the_input_is_chosen(load, bundles):
     catalogue = load(bundles)
     assert catalogue.choose("image", None, None).name == "image-demo"
     assert catalogue.choose("text", None, "1").name == "text-demo"
@@ -44,7 +48,7 @@ def test_without_a_name_the_only_model_that_takes_the_input_is_chosen(bundles):
         catalogue.choose("image", "text-demo", None)
 
 
-def test_without_a_name_two_models_of_a_kind_are_ambiguous_and_both_are_named(text_bundle, tmp_path):
+def test_without_a_name_two_models_of_a_kind_are_ambiguous_and_both_are_named(load, text_bundle, tmp_path):
     for name in ("one", "two"):
         shutil.copytree(text_bundle, tmp_path / name / "1")
     catalogue = load(tmp_path)
@@ -55,7 +59,7 @@ def test_without_a_name_two_models_of_a_kind_are_ambiguous_and_both_are_named(te
         catalogue.choose("image", None, None)
 
 
-def test_a_change_makes_another_catalogue_and_leaves_the_one_that_a_request_took(bundles):
+def test_a_change_makes_another_catalogue_and_leaves_the_one_that_a_request_took(load, bundles):
     before = load(bundles)
     text = before.get("text-demo")
     after = before.without("text-demo", "1")

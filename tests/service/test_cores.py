@@ -33,7 +33,7 @@ os.sched_setaffinity(0, [{min(os.sched_getaffinity(0))}])
 from service.cores import usable_cores
 from service.settings import Settings
 settings = Settings(device="cpu")
-print(usable_cores(pathlib.Path({str(tmp_path / "none")!r})), settings.decode_threads, settings.runner_count)
+print(usable_cores(pathlib.Path({str(tmp_path / "none")!r})), settings.decode_threads, settings.runner_count([]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "1", "1"]
@@ -50,4 +50,13 @@ print(usable_cores(pathlib.Path({str(tmp_path / "none")!r})), settings.decode_th
 )
 def test_on_a_cpu_runners_and_their_threads_are_as_many_as_the_cores(given, runners, threads):
     settings = Settings(device="cpu", **given)
-    assert (settings.runner_count, settings.runtime_thread_count) == (runners, threads)
+    assert (settings.runner_count(["cuda", "cpu"]), settings.load_settings(["cuda", "cpu"]).threads) == (
+        runners,
+        threads,
+    )
+
+
+def test_where_cores_would_be_idle_while_runners_decode_others_help_them():
+    on_a_gpu = Settings(decode_threads=8)
+    assert (on_a_gpu.runner_count(["cuda", "cpu"]), on_a_gpu.load_settings(["cuda", "cpu"]).decode_threads) == (2, 8)
+    assert Settings(decode_threads=8, runners=8).load_settings(["cpu"]).decode_threads == 0

@@ -230,9 +230,9 @@ def test_two_applications_in_one_process_count_apart():
 
 
 @pytest.mark.parametrize(("most", "is_counted"), [(14, True), (13, False)])
-def test_a_model_with_too_many_labels_has_no_counter_of_each(monkeypatch, most, is_counted):
+def test_a_model_with_too_many_labels_has_no_counter_of_each(host, monkeypatch, most, is_counted):
     monkeypatch.setattr(metrics, "MAX_COUNTED_LABELS", most)
-    model = Repository.open(Settings()).catalogue.get("text-demo")
+    model = Repository.open(Settings(), host).catalogue.get("text-demo")
     assert len(model.manifest.labels) == 14
     counted = Metrics()
     answered = LabelSet((ScoredLabel("impact", 0.6), ScoredLabel("execution", 0.4)), 0.8)
@@ -243,8 +243,8 @@ def test_a_model_with_too_many_labels_has_no_counter_of_each(monkeypatch, most, 
     assert samples.get("label_positives_total", label="impact", **TEXT) == is_counted
 
 
-def test_of_a_token_classifier_each_word_is_a_label_set():
-    model = Repository.open(Settings()).catalogue.get("text-demo")
+def test_of_a_token_classifier_each_word_is_a_label_set(host):
+    model = Repository.open(Settings(), host).catalogue.get("text-demo")
     counted = Metrics()
     words = {0: LabelSet((ScoredLabel("impact", 1.0),), 0.9), 4: LabelSet((), 1.0)}
     counted.observe(RequestRecord(model=model, outcomes=[words, LabelsetError("broken")]))

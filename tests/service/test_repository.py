@@ -18,16 +18,20 @@ def text_bundle(bundles: Path) -> Path:
     return bundles / "text-demo" / "1"
 
 
-def load(folder: Path, **settings: object) -> Catalogue:
-    return Repository.open(Settings(models=folder, **settings)).catalogue
+@pytest.fixture
+def load(host):
+    def open_folder(folder: Path, **settings: object) -> Catalogue:
+        return Repository.open(Settings(models=folder, **settings), host).catalogue
+
+    return open_folder
 
 
-def test_one_bundle_is_served_under_its_own_name_as_version_1(text_bundle):
+def test_one_bundle_is_served_under_its_own_name_as_version_1(load, text_bundle):
     [model] = load(text_bundle)
     assert (model.name, model.version, model.kind) == (model.manifest.name, "1", "text")
 
 
-def test_a_bundle_that_is_being_written_is_not_read(text_bundle, tmp_path):
+def test_a_bundle_that_is_being_written_is_not_read(load, text_bundle, tmp_path):
     shutil.copytree(text_bundle, tmp_path / "mine" / "1")
     shutil.copytree(text_bundle, tmp_path / "mine" / ".2.half")
     assert load(tmp_path).versions("mine") == ["1"]
@@ -59,7 +63,9 @@ def break_golden(folder: Path) -> None:
         (break_golden, "bundle_golden_mismatch"),
     ],
 )
-def test_a_broken_bundle_is_refused_by_name_and_the_others_are_served(text_bundle, tmp_path, caplog, damage, code):
+def test_a_broken_bundle_is_refused_by_name_and_the_others_are_served(
+    load, text_bundle, tmp_path, caplog, damage, code
+):
     shutil.copytree(text_bundle, tmp_path / "good" / "1")
     shutil.copytree(text_bundle, tmp_path / "good" / "2")
     shutil.copytree(text_bundle, tmp_path / "bad" / "1")
@@ -72,7 +78,7 @@ def test_a_broken_bundle_is_refused_by_name_and_the_others_are_served(text_bundl
     assert f"refused good/2 ({code}" in caplog.text
 
 
-def test_a_folder_with_nothing_sound_is_an_error_that_says_why(text_bundle, tmp_path):
+def test_a_folder_with_nothing_sound_is_an_error_that_says_why(load, text_bundle, tmp_path):
     with pytest.raises(NothingToServe, match=r"NAME/VERSION/bundle\.json, found none"):
         load(tmp_path)
     with pytest.raises(NothingToServe, match="found none"):
@@ -83,6 +89,6 @@ def test_a_folder_with_nothing_sound_is_an_error_that_says_why(text_bundle, tmp_
         load(tmp_path)
 
 
-def test_limits_for_callers_do_not_apply_to_golden_examples(text_bundle):
+def test_limits_for_callers_do_not_apply_to_golden_examples(load, text_bundle):
     [model] = load(text_bundle, max_text_chars=1)
-    assert model.golden_examples
+    assert model.facts.golden_examples

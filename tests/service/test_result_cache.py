@@ -155,8 +155,8 @@ def test_callers_of_different_models_share_no_answers_even_where_the_models_are_
 
 
 @pytest.fixture(scope="module")
-def model():
-    return Repository.open(Settings()).catalogue.get("text-demo")
+def model(host):
+    return Repository.open(Settings(), host).catalogue.get("text-demo")
 
 
 def _lookups(model, questions, rows=10):

@@ -110,8 +110,8 @@ def test_the_examples_of_a_token_model_are_its_sentences(tasks):
     assert all(sentence.count(" ") >= 3 for sentence in examples["inputs"])
 
 
-def test_a_repository_finds_the_takers_of_words(trained_class, trained_tokens):
-    grammar = Repository.open(Settings(models=trained_tokens.bundle)).catalogue
+def test_a_repository_finds_the_takers_of_words(host, trained_class, trained_tokens):
+    grammar = Repository.open(Settings(models=trained_tokens.bundle), host).catalogue
     assert grammar.choose("words", None, None) is grammar.choose("text", None, None)
-    [topics] = Repository.open(Settings(models=trained_class.bundle)).catalogue
+    [topics] = Repository.open(Settings(models=trained_class.bundle), host).catalogue
     assert (topics.takes("text"), topics.takes("words"), topics.takes("image")) == (True, False, False)

@@ -143,6 +143,22 @@ def test_a_progressive_jpeg_of_very_many_scans_is_refused():
     assert error.detail["quantity"] == "scans"
 
 
+@pytest.mark.parametrize("filling", [b"\xff\xe0\0\2", b"\xff", b"\xff\0"])
+def test_a_jpeg_of_millions_of_empty_segments_is_refused_before_they_are_all_read(filling):
+    content = encode(noise(), "JPEG")
+    start = time.perf_counter()
+    error = refusal(content[:2] + filling * (5_000_000 // len(filling)) + content[2:])
+    assert error.detail == {"quantity": "pieces", "limit": 300_000, "value": 300_001}
+    assert time.perf_counter() - start < 1.5  # five times what it takes
+    assert build()(content[:2] + filling * 40_000 + content[2:]).shape == (32, 32, 3)
+
+
+def test_the_largest_gif_that_may_be_sent_is_read():
+    content = encode(Image.effect_noise((3_900, 3_900), 80), "GIF")
+    assert 0.9 < len(content) / (20 * 1024 * 1024) < 1
+    assert build()(content).shape == (32, 32, 3)
+
+
 @pytest.mark.parametrize(
     "content",
     [

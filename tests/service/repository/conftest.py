@@ -18,8 +18,8 @@ def root(tmp_path: Path, write_version) -> Path:
 
 
 @pytest.fixture
-def repository(root: Path) -> Iterator[Repository]:
-    opened = Repository.open(Settings(models=root))
+def repository(root: Path, host) -> Iterator[Repository]:
+    opened = Repository.open(Settings(models=root), host)
     yield opened
     opened.close()
 

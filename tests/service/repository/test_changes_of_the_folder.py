@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from model import golden
 from service.repository import Entry, ModelRefused, Repository
+from service.session_host import SessionHost
 from service.settings import Settings
 
 
@@ -124,14 +124,14 @@ def test_a_bundle_that_is_replaced_while_it_is_read_is_refused_and_read_again(
 ):
     """The checksums were those of one content, the session would be that of another."""
     write_version(root / "mine" / "2", "second")
-    replay = golden.replay
+    load = SessionHost.load
 
-    def replaced_meanwhile(predictor):
+    def replaced_meanwhile(host, bundle, settings):
         write_version(root / "mine" / "2", "second, corrected")
-        return replay(predictor)
+        return load(host, bundle, settings)
 
     with monkeypatch.context() as patched:
-        patched.setattr(golden, "replay", replaced_meanwhile)
+        patched.setattr(SessionHost, "load", replaced_meanwhile)
         asyncio.run(repository.rescan())
     assert served() == {"1": "first"}
     assert caplog.messages == ["refused mine/2 (bundle_changed_while_read: its files changed while they were read)"]
@@ -155,8 +155,8 @@ def test_a_renamed_version_is_served_under_one_of_its_names_at_any_moment(reposi
     assert served() == {"7": "first"}
 
 
-def test_one_bundle_that_is_its_own_repository_is_replaced_in_place(tmp_path, write_version):
-    repository = Repository.open(Settings(models=write_version(tmp_path / "alone", "first")))
+def test_one_bundle_that_is_its_own_repository_is_replaced_in_place(host, tmp_path, write_version):
+    repository = Repository.open(Settings(models=write_version(tmp_path / "alone", "first")), host)
     [before] = repository.catalogue
     (tmp_path / "alone" / "bundle.json").rename(tmp_path / "manifest")
     asyncio.run(repository.rescan())

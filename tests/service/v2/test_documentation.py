@@ -30,9 +30,9 @@ def assert_prints_what_it_says(tmp_path):
     return check
 
 
-def test_the_example_prints_what_the_page_says(service, bundles, tmp_path, assert_prints_what_it_says):
-    image_model = Repository.open(Settings(models=bundles)).catalogue.get("image-demo")
-    (tmp_path / "photo.jpg").write_bytes(image_model.golden_examples[0].item)
+def test_the_example_prints_what_the_page_says(service, host, bundles, tmp_path, assert_prints_what_it_says):
+    image_model = Repository.open(Settings(models=bundles), host).catalogue.get("image-demo")
+    (tmp_path / "photo.jpg").write_bytes(image_model.facts.golden_examples[0].item)
     assert_prints_what_it_says(OVER_HTTP, "localhost:8000", service.url.removeprefix("http://"))
 
 

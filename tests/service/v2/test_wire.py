@@ -23,8 +23,8 @@ HEADER = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"bi
 
 
 @pytest.fixture(scope="module")
-def image_model(bundles) -> ServedModel:
-    return Repository.open(Settings(models=bundles)).catalogue.get("image-demo")
+def image_model(bundles, host) -> ServedModel:
+    return Repository.open(Settings(models=bundles), host).catalogue.get("image-demo")
 
 
 def read(body: bytes, header_length: int | None, model: ServedModel):

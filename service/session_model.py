@@ -1,0 +1,106 @@
+"""A model in the session process: inputs -> arrays -> session -> label sets, each input failing alone.
+
+Nothing that a caller has sent is decoded anywhere else, so that what brings a decoder down does so to this process, as
+what brings the runtime down does.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy.typing as npt
+
+from model import golden
+from model.errors import LabelsetError
+from model.predictor import Predictor
+from model.preprocess import Item
+from model.session import Session, Sparsity
+from service.session_calls import Inferred, Load, Loaded, Outcome
+
+# A huge picture takes seconds: whoever is in its batch and has not been decoded yet waits for the next one instead.
+_DECODE_SECONDS = 0.1
+
+Array = npt.NDArray[Any]
+
+
+class SessionModel:
+    """A loaded bundle. `infer` may be called from several threads at once."""
+
+    def __init__(self, load: Load) -> None:
+        """Load the graph; of a model that is new, replay its golden examples and warm it up.
+
+        Raises:
+            LabelsetError: the graph cannot be loaded, or the model does not answer as it did on the day of export.
+        """
+        settings = load.settings
+        session = Session(load.bundle, settings.device, settings.threads, load.graph)
+        examples: tuple[golden.GoldenExample, ...] = ()
+        if not load.is_known:
+            # With the default limits: those of the settings are for callers.
+            predictor = Predictor(load.bundle, session=session)
+            examples = golden.replay(predictor)
+            _warm_up(predictor, examples)
+        self.facts = Loaded(session.device, session.r_softmax, examples)
+        self._predictor = Predictor(
+            load.bundle, limits=settings.limits, session=session, tokenizer_json=load.tokenizer_json
+        )
+        is_text = load.bundle.manifest.preprocessing.kind in ("text", "words")
+        self._token_limit = settings.token_limit if is_text else None
+        self._decoding = ThreadPoolExecutor(settings.decode_threads) if settings.decode_threads else None
+
+    def infer(self, items: Sequence[Item], sparsities: Sequence[Sparsity]) -> Inferred:
+        """Answer inputs of callers."""
+        started = time.perf_counter()
+        arrays = self._arrays(items, started + _DECODE_SECONDS)
+        decoded = time.perf_counter()
+        outcomes: list[Outcome | None] = [array if isinstance(array, LabelsetError) else None for array in arrays]
+        sound = {
+            place: array
+            for place, array in enumerate(arrays)
+            if array is not None and not isinstance(array, LabelsetError)
+        }
+        for places in _batches(sound, self._token_limit):
+            batch = [sound[place] for place in places], [sparsities[place] for place in places]
+            for place, outcome in zip(places, self._predictor.infer(*batch), strict=True):
+                outcomes[place] = outcome
+        return Inferred(outcomes, decoded - started)
+
+    def _arrays(self, items: Sequence[Item], deadline: float) -> list[Array | LabelsetError | None]:
+        """Each input as an array, or why it is none; None of those whose turn has not come in time."""
+
+        def array(place: int) -> Array | LabelsetError | None:
+            if place and time.perf_counter() > deadline:
+                return None
+            try:
+                return self._predictor.preprocess(items[place])
+            except LabelsetError as error:
+                return error
+
+        places = range(len(items))
+        return list(self._decoding.map(array, places) if self._decoding else map(array, places))
+
+
+def _batches(arrays: dict[int, Array], token_limit: int | None) -> Iterator[list[int]]:
+    """The places of arrays that are computed together: of texts those of similar length, as many as may be."""
+    if token_limit is None:
+        if arrays:
+            yield list(arrays)
+        return
+    batch: list[int] = []
+    for place in sorted(arrays, key=lambda place: len(arrays[place])):  # so that the last one is the longest
+        if batch and len(arrays[place]) * (len(batch) + 1) > token_limit:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def _warm_up(predictor: Predictor, examples: Sequence[golden.GoldenExample]) -> None:
+    # The replay was one batch of all examples, however many there are. The runtime plans its memory at the first input
+    # of a shape: a single row is the most common one, and two stand for every batch.
+    for example in examples[:1]:
+        array = predictor.preprocess(example.item)
+        for rows in (1, 2):
+            predictor.infer([array] * rows)
