@@ -12,15 +12,15 @@ from service.access.documentation import document_keys
 from service.access.gate import Gate
 from service.admission import Admission
 from service.batcher import Batcher
-from service.body_limit import BodyLimit
-from service.body_time import BodyTime
+from service.body import BodyLimits
 from service.error_answers import add_error_handlers
-from service.logs import write_access_line
+from service.logs import AccessLog
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.repository import Repository
 from service.result_cache import ResultCache
 from service.routes import health, metrics, models, predict, repository_admin, v2
+from service.routes.direct import DirectWay
 from service.routes.page import add_page
 from service.routes.state import Serving
 from service.session_host import SessionHost
@@ -50,13 +50,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     tracing = _tracing() if settings.otel else None
     gate = Gate(settings.keys_file)
     listen_to_rpc = _rpc_server() if settings.grpc_port is not None else None
-    observers = [counted.observe, write_access_line, *([tracing.observe] if tracing else [])]
+    access_log = AccessLog()
+    observers = [counted.observe, access_log.write, *([tracing.observe] if tracing else [])]
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as closing:  # in reverse, also of a start that fails half-way
             if tracing:
                 closing.push_async_callback(asyncio.to_thread, tracing.close)
+            closing.callback(access_log.sum_up)
             # Before the models are loaded: a port that is taken is known at once.
             rpc_server = listen_to_rpc(settings, gate, observers) if listen_to_rpc else None
             if rpc_server:
@@ -91,11 +93,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
+        # Newer versions of it trace requests too; ours are traced where that is asked for, and by `service/tracing.py`.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.metrics = counted
     app.state.gate = gate
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
-    app.add_middleware(BodyTime, seconds=settings.body_seconds)
+    app.add_middleware(DirectWay, routes=[*predict.router.routes, *v2.router.routes])
+    app.add_middleware(BodyLimits, max_body_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     if settings.allowed_origins:
         allow_origins(app, settings.allowed_origins)
     # The last one added is the outermost: it must see what any other answers.

@@ -66,6 +66,7 @@ def impatient_protocol(
             # Also of a body that nobody reads, because its request was refused.
             self._must_arrive_in(body_seconds + _SECONDS_TO_READ)
             super().on_headers_complete()
+            self.cycle.transport = _OneWrite(self.transport, self.cycle)  # type: ignore[assignment]
             self._unanswered.append(self.cycle)
             if is_leaving():
                 self.cycle.keep_alive = False
@@ -82,7 +83,7 @@ def impatient_protocol(
             super().on_message_complete()
 
         def on_response_complete(self) -> None:
-            self._unanswered.popleft()
+            self._unanswered.popleft().transport.flush()  # type: ignore[attr-defined]
             super().on_response_complete()
             if self.pipeline:  # else every answer would make room for many more requests
                 self.flow.pause_reading()
@@ -121,3 +122,37 @@ def impatient_protocol(
             self._arriving = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
     return ImpatientProtocol
+
+
+class _OneWrite:
+    """What an answer is written to: its head goes out with the beginning of its body.
+
+    Uvicorn writes the two one after the other, and each write is a call of the system, and wakes the caller up.
+    """
+
+    def __init__(self, transport: asyncio.Transport, cycle: RequestResponseCycle) -> None:
+        self._transport = transport
+        self._cycle = cycle
+        self._head: bytes | None = None
+        self._is_head_written = False
+
+    def write(self, data: bytes) -> None:
+        if self._is_head_written or not self._cycle.response_started:  # `100 Continue` comes before
+            self._transport.write(data)
+        elif self._head is None:
+            self._head = data
+        else:
+            self._is_head_written = True
+            self._transport.write(self._head + data)
+
+    def flush(self) -> None:
+        """Write a head that no body has followed."""
+        if self._head is not None and not self._is_head_written:
+            self.write(b"")
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()

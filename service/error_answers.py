@@ -4,12 +4,13 @@ The shape is `{"error": {"code", "message", "detail"}}`, for our own errors, for
 under `/v2` it is the Open Inference Protocol's, `{"error": message}`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -27,25 +28,16 @@ from service.errors import (
 from service.record import current_record
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Let every error of `app` leave in the one shape."""
-    # The handlers are coroutines: others are run in a thread, for which a server that must stop does not wait.
-    app.add_exception_handler(LabelsetError, _answer_labelset_error)
-    app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    app.add_exception_handler(HTTPException, _answer_http_exception)
-    app.add_exception_handler(ClientDisconnect, _answer_nobody)
-    # Starlette raises it again once this has answered, so the server logs the trace.
-    app.add_exception_handler(Exception, _answer_unexpected)
+def _answer(request: Request, error: LabelsetError, headers: Mapping[str, str] | None = None) -> Response:
+    return _told(request, error_body(error), STATUS[error.code], headers)
 
 
-def _answer(request: Request, error: LabelsetError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    current_record().error_code = error.code
-    return JSONResponse(_shaped(request, error_body(error)), STATUS[error.code], headers)
-
-
-def _shaped(request: Request, body: dict[str, Any]) -> dict[str, Any]:
+def _told(request: Request, body: dict[str, Any], status: int, headers: Mapping[str, str] | None) -> Response:
+    current_record().error_code = body["code"]
     path = request.scope["path"]
-    return {"error": body["message"] if path == "/v2" or path.startswith("/v2/") else body}
+    is_of_the_protocol = path == "/v2" or path.startswith("/v2/")
+    content = to_json({"error": body["message"] if is_of_the_protocol else body})
+    return Response(content, status, headers, "application/json")
 
 
 _HEADERS: Mapping[type[LabelsetError], Mapping[str, str]] = {
@@ -81,9 +73,7 @@ _HTTP_CODES = {
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, message = _HTTP_CODES.get(error.status_code, ("invalid_request", str(error.detail)))
-    current_record().error_code = code
-    body = {"code": code, "message": message, "detail": {}}
-    return JSONResponse(_shaped(request, body), error.status_code, error.headers)
+    return _told(request, {"code": code, "message": message, "detail": {}}, error.status_code, error.headers)
 
 
 async def _answer_nobody(request: Request, error: Exception) -> Response:
@@ -96,3 +86,28 @@ async def _answer_unexpected(request: Request, error: Exception) -> Response:
     # This answer goes past the middleware that gives every other one its headers.
     headers = {"Connection": "close", **current_record().headers()}
     return _answer(request, LabelsetError("the service failed to answer; its log says why"), headers)
+
+
+# The answers are coroutines: others are run in a thread, for which a server that must stop does not wait.
+_ANSWERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    LabelsetError: _answer_labelset_error,
+    RequestValidationError: _answer_validation_error,
+    HTTPException: _answer_http_exception,
+    ClientDisconnect: _answer_nobody,
+}
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Let every error of `app` leave in the one shape."""
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+    # Starlette raises it again once this has answered, so the server logs the trace.
+    app.add_exception_handler(Exception, _answer_unexpected)
+
+
+async def answer_to(request: Request, error: Exception) -> Response:
+    """The answer to an error; one that nobody foresaw is raised again."""
+    for kind in type(error).__mro__:
+        if kind in _ANSWERS:
+            return await _ANSWERS[kind](request, error)
+    raise error

@@ -1,15 +1,21 @@
 """The log: lines for people or JSON for programs, each with the id of its request, none with anything of its inputs."""
 
+import asyncio
+import contextvars
 import json
 import logging
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from service.errors import QueueFull
 from service.record import RequestRecord, current_request_id
 
 LogFormat = Literal["text", "json"]
 
 access = logging.getLogger("labelset.access")
+
+# Of the requests of one second that are refused because the queue is full.
+_REFUSALS_TOLD_APART = 10
 
 
 def configure_logging(log_format: LogFormat) -> None:
@@ -45,11 +51,29 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             "request_id": _request_id(record),
-            **getattr(record, "facts", {}),
+            **_facts(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps({name: value for name, value in line.items() if value is not None})
+
+
+def _facts(line: logging.LogRecord) -> dict[str, Any]:
+    """What a line of the access log says, each thing by its name."""
+    if (refusals := getattr(line, "refusals", None)) is not None:
+        return {"code": QueueFull.code, "refusals": refusals}
+    record: RequestRecord | None = getattr(line, "of_request", None)
+    if record is None:
+        return {}
+    return {
+        "method": record.method,
+        "path": record.path,
+        "status": record.status,
+        "duration_ms": _duration_ms(record),
+        "model": f"{record.model.name}/{record.model.version}" if record.model else None,
+        "key": record.key,
+        "code": record.error_code,
+    }
 
 
 def _request_id(record: logging.LogRecord) -> str | None:
@@ -57,21 +81,36 @@ def _request_id(record: logging.LogRecord) -> str | None:
     return getattr(record, "request_id", None) or current_request_id()
 
 
-def write_access_line(record: RequestRecord) -> None:
-    """One line for a request that has ended."""
-    if not access.isEnabledFor(logging.INFO):
-        return
-    duration_ms = round(record.whole.seconds * 1000, 2)
-    model = f"{record.model.name}/{record.model.version}" if record.model else None
-    facts = {
-        "method": record.method,
-        "path": record.path,
-        "status": record.status,
-        "duration_ms": duration_ms,
-        "model": model,
-        "key": record.key,
-        "code": record.error_code,
-    }
-    message = f"{record.method} {record.path} {record.status} {duration_ms} ms"
-    by = f"by {record.key}" if record.key else None
-    access.info("%s", " ".join(filter(None, (message, model, by, record.error_code))), extra={"facts": facts})
+def _duration_ms(record: RequestRecord) -> float:
+    return round((record.ended - record.started) * 1000, 2)
+
+
+class AccessLog:
+    """One line for each request that has ended; where a great many are refused, one line a second for most of them."""
+
+    def __init__(self) -> None:
+        self._refusals = 0
+
+    def write(self, record: RequestRecord) -> None:
+        """Write the line of a request, in the event loop."""
+        if not access.isEnabledFor(logging.INFO):
+            return
+        if record.error_code == QueueFull.code:
+            if not self._refusals:
+                # In a context of its own: the line is about no request.
+                asyncio.get_running_loop().call_later(1, self.sum_up, context=contextvars.Context())
+            self._refusals += 1
+            if self._refusals > _REFUSALS_TOLD_APART:
+                return
+        model = f" {record.model.name}/{record.model.version}" if record.model else ""
+        by = f" by {record.key}" if record.key else ""
+        code = f" {record.error_code}" if record.error_code else ""
+        what = f"{record.method} {record.path} {record.status} {_duration_ms(record)} ms{model}{by}{code}"
+        access.info("%s", what, extra={"of_request": record})
+
+    def sum_up(self) -> None:
+        """Write the line of the refusals that have none."""
+        more = self._refusals - _REFUSALS_TOLD_APART
+        self._refusals = 0
+        if more > 0:
+            access.info("%d more refused with %s", more, QueueFull.code, extra={"refusals": more})

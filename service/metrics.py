@@ -5,6 +5,7 @@ The names and what they mean stand in docs/observability.md.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from weakref import WeakKeyDictionary
 
 from prometheus_client import (
@@ -83,6 +84,9 @@ class Metrics:
         self._errors = Counter(
             "labelset_request_errors", "Requests answered with an error.", ("code",), registry=self.registry
         )
+        # Found by their labels once: their number is bounded, as that of all series is.
+        self._requests_like = cache(self._requests.labels)
+        self._errors_of = cache(self._errors.labels)
         self._families = _ModelFamilies(self.registry)
         self._models: WeakKeyDictionary[ServedModel, _ModelMetrics] = WeakKeyDictionary()
 
@@ -92,9 +96,9 @@ class Metrics:
 
     def observe(self, record: RequestRecord) -> None:
         """Count a request that has ended."""
-        self._requests.labels(record.route, record.method, record.status).inc()
+        self._requests_like(record.route, record.method, record.status).inc()
         if record.error_code:
-            self._errors.labels(record.error_code).inc()
+            self._errors_of(record.error_code).inc()
         if record.model:
             self._of(record.model).observe(record)
 

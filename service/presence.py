@@ -1,7 +1,8 @@
 """An answer that nobody waits for any more is not worth computing: its caller has left, or his time is up."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import closing
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -16,6 +17,8 @@ TIMEOUT_HEADER = "timeout-ms"
 async def while_wanted(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Do the work for a request as long as its caller waits for it.
 
+    The work is done in the task of the request, which is cancelled when there is a reason to end it.
+
     Args:
         request: Its body has been read. Its header `timeout-ms` may say how long its caller waits from here on.
         work: Cancelled when the caller leaves, and when the time is up.
@@ -25,26 +28,44 @@ async def while_wanted(request: Request, work: Coroutine[Any, Any, T]) -> T:
         DeadlineExceeded: the time is up.
         ClientDisconnect: the caller has left.
     """
-    answer, departure = asyncio.ensure_future(work), asyncio.ensure_future(_departure(request))
-    try:
-        timeout_ms = _timeout_ms(request)
-        seconds = None if timeout_ms is None else timeout_ms / 1000
-        ended, _ = await asyncio.wait({answer, departure}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if answer in ended:
-            return answer.result()
-        if departure in ended:
-            raise ClientDisconnect
-        raise DeadlineExceeded(f"the answer was not there within {timeout_ms} ms", timeout_ms=timeout_ms)
-    finally:
-        for task in (answer, departure):
+    task = asyncio.current_task()
+    assert task is not None
+    reasons: list[Exception] = []
+
+    def end(reason: Exception) -> None:
+        if not reasons:
+            reasons.append(reason)
             task.cancel()
-        # An error of `answer` holds this frame, which held the task, which holds the error, and a model with it.
-        del answer, departure, task
+
+    with closing(work):  # it may not have begun
+        timer = _timer(request, end)
+        departure = asyncio.create_task(_departure(request, end))
+        try:
+            return await work
+        except asyncio.CancelledError:
+            # The server may have cancelled the task as well, and goes before.
+            if not reasons or task.uncancel():
+                raise
+            # Held nowhere else: it holds this frame, which would hold it, and a model with it.
+            raise reasons.pop() from None
+        finally:
+            departure.cancel()
+            if timer:
+                timer.cancel()
 
 
-async def _departure(request: Request) -> None:
+async def _departure(request: Request, end: Callable[[Exception], None]) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    end(ClientDisconnect())
+
+
+def _timer(request: Request, end: Callable[[Exception], None]) -> asyncio.TimerHandle | None:
+    timeout_ms = _timeout_ms(request)
+    if timeout_ms is None:
+        return None
+    too_late = DeadlineExceeded(f"the answer was not there within {timeout_ms} ms", timeout_ms=timeout_ms)
+    return asyncio.get_running_loop().call_later(timeout_ms / 1000, end, too_late)
 
 
 def _timeout_ms(request: Request) -> int | None:

@@ -1,8 +1,9 @@
 """What goes over the wire: requests and answers."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import TypedDict
 
 from model.manifest import Preprocessing, Provenance, SparsityPolicy, Task
 from service.catalogue import Kind
@@ -53,42 +54,50 @@ class PredictJson(PredictOptions):
         return self
 
 
-class Label(BaseModel):
+# What `/predict` answers are dictionaries, which are made and written in a quarter of the time of models.
+
+
+class Label(TypedDict):
     """A label that is present in the input."""
 
     label: str
-    probability: float = Field(description="In (0, 1]; those of a whole label set sum to 1.")
+    probability: Annotated[float, Field(description="In (0, 1]; those of a whole label set sum to 1.")]
 
 
-class Prediction(BaseModel):
+class Prediction(TypedDict):
     """The label set of one input."""
 
-    index: int = Field(description="Position of the input in the request.")
-    labels: list[Label] = Field(description="The label set, the most probable label first; may be empty.")
+    index: Annotated[int, Field(description="Position of the input in the request.")]
+    labels: Annotated[list[Label], Field(description="The label set, the most probable label first; may be empty.")]
     label_count: int
-    sparsity_rate: float = Field(description="Fraction of zeros that the answer was computed for.")
+    sparsity_rate: Annotated[float, Field(description="Fraction of zeros that the answer was computed for.")]
 
 
-class LabelledWord(BaseModel):
+class LabelledWord(TypedDict):
     """A word and its labels."""
 
     text: str
-    start: int | None = Field(description="Where in the text it begins, in characters; null for words that were sent.")
-    end: int | None = Field(description="Where it ends: the first character after it.")
-    labels: list[Label] = Field(description="The most probable first; empty for a word that the model has not read.")
+    start: Annotated[
+        int | None, Field(description="Where in the text it begins, in characters; null for words that were sent.")
+    ]
+    end: Annotated[int | None, Field(description="Where it ends: the first character after it.")]
+    labels: Annotated[
+        list[Label], Field(description="The most probable first; empty for a word that the model has not read.")
+    ]
 
 
-class WordPrediction(BaseModel):
+class WordPrediction(TypedDict):
     """The labels of the words of one text, from a model that labels words."""
 
-    index: int = Field(description="Position of the input in the request.")
-    words: list[LabelledWord] = Field(description="Every word of the text, in order.")
-    truncated: bool = Field(
-        description="Whether the text is longer than the model reads: then the words at its end have no labels."
-    )
+    index: Annotated[int, Field(description="Position of the input in the request.")]
+    words: Annotated[list[LabelledWord], Field(description="Every word of the text, in order.")]
+    truncated: Annotated[
+        bool,
+        Field(description="Whether the text is longer than the model reads: then the words at its end have no labels."),
+    ]
 
 
-class ErrorBody(BaseModel):
+class ErrorBody(TypedDict):
     """What went wrong: a stable code for programs, a sentence for people."""
 
     code: str
@@ -96,7 +105,7 @@ class ErrorBody(BaseModel):
     detail: dict[str, Any]
 
 
-class FailedPrediction(BaseModel):
+class FailedPrediction(TypedDict):
     """An input of a batch that could not be answered; the others are not affected."""
 
     index: int
@@ -115,15 +124,15 @@ class ErrorAnswer(BaseModel):
     error: ErrorBody
 
 
-class ModelVersion(BaseModel):
+class ModelVersion(TypedDict):
     """Which version of which model answered."""
 
     name: str
     version: str
-    digest: str = Field(description=_DIGEST)
+    digest: Annotated[str, Field(description=_DIGEST)]
 
 
-class PredictAnswer(BaseModel):
+class PredictAnswer(TypedDict):
     """One prediction for each input, in the order of the request."""
 
     model: ModelVersion

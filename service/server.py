@@ -6,8 +6,12 @@
 """
 
 import asyncio
+import gc
 import socket
 import sys
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,6 +27,7 @@ from service.tls import check_certificate
 # Longer than that of most callers and proxies: who closes an idle connection first meets no request on its way.
 _KEEP_ALIVE_SECONDS = 75
 _SECONDS_TO_SPEAK = 0.1
+_TICK_SECONDS = 1.0
 
 
 class ServerProcess:
@@ -47,6 +52,8 @@ class ServerProcess:
             # Its lines go the way of all others, and `service/logs.py` writes one for each request.
             log_config=None,
             access_log=False,
+            # Nothing here asks where a request came from.
+            proxy_headers=False,
             log_level=log_level,
             ssl_certfile=settings.tls_certificate,
             ssl_keyfile=settings.tls_key,
@@ -62,6 +69,10 @@ class ServerProcess:
         Raises:
             LabelsetError: the service cannot start, because no model can be loaded.
         """
+        # What has been imported stays. Else it would be searched for garbage, again and again, and each time nobody be
+        # answered for 50 ms. The models are not loaded yet: they may go.
+        gc.collect()
+        gc.freeze()
         try:
             self._server.run(sockets=[self._listener])
         except KeyboardInterrupt:
@@ -75,7 +86,7 @@ class ServerProcess:
 
     def stop(self) -> None:
         """End `run`, from another thread."""
-        self._server.should_exit = True
+        self._server.stop()
 
 
 class _Server(uvicorn.Server):
@@ -86,6 +97,29 @@ class _Server(uvicorn.Server):
         self.is_leaving = False
         self._fastapi = app
         self._leave_seconds = leave_seconds
+        self._wake_up: Callable[[], object] = lambda: None
+
+    def stop(self) -> None:
+        """Leave; from any thread."""
+        self.should_exit = True
+        self._wake_up()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Leave, because of a signal."""
+        super().handle_exit(sig, frame)
+        self._wake_up()
+
+    async def main_loop(self) -> None:
+        """Keep the date in the headers right until it is time to leave.
+
+        Uvicorn's own looks ten times a second whether it is, which is most of what an idle service does.
+        """
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+        self._wake_up = lambda: loop.call_soon_threadsafe(woken.set)
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(woken.wait(), _TICK_SECONDS)
+        self._wake_up = lambda: None
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.is_leaving = True

@@ -14,8 +14,12 @@ Observer = Callable[[RequestRecord], None]
 # Anything else could break a line of the log or a header.
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACE_CONTEXT = ("traceparent", "tracestate")
+# Of the headers of a request those that are for its record.
+_READ = {name.encode(): name for name in ("x-request-id", *_TRACE_CONTEXT)}
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _MAX_PATH_CHARS = 200
+# What `quote` leaves as it is.
+_PLAIN_PATH = re.compile(r"[\w./~-]*", re.ASCII)
 
 
 class Telemetry:
@@ -30,7 +34,7 @@ class Telemetry:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = {_READ[name]: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
         record = new_record(scope["method"], scope["path"], headers)
         # Never reset: the server runs each request in a task of its own, and logs in it after this has returned.
         take_in_hand(record)
@@ -60,7 +64,7 @@ def new_record(method: str, path: str, headers: Mapping[str, str]) -> RequestRec
         # A method may be any word: those that are not known are one, so that nobody can make a metric of each.
         method=method if method in _METHODS else "other",
         # Quoted again: a line of the log must not be broken by a path with a line break in it.
-        path=quote(path)[:_MAX_PATH_CHARS],
+        path=(path if _PLAIN_PATH.fullmatch(path) else quote(path))[:_MAX_PATH_CHARS],
         trace_context={name: headers[name] for name in _TRACE_CONTEXT if name in headers},
     )
     if _REQUEST_ID.fullmatch(given_id):

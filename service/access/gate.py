@@ -56,6 +56,11 @@ class Gate:
             if is_readable_by_all(path):
                 logger.warning("every user of this machine can read %s: let it have the mode 600", path)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody needs a key."""
+        return self._path is None
+
     def admit(self, secret: str | None, scope: Scope) -> Caller:
         """The caller who sent a key, for one request.
 

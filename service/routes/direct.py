@@ -1,24 +1,49 @@
-"""A route without dependencies: FastAPI documents it, and calls it straight away."""
+"""Routes that bring inputs: FastAPI documents them, and their requests go past it.
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+Finding a route, solving its dependencies and checking its answer cost more than the rest of the way to a small model
+and back, and most of what a refusal costs.
+"""
 
-from fastapi import Request, Response
+from collections.abc import Iterable, Mapping
+
+from fastapi import Request
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.error_answers import answer_to
 
 
 class DirectRoute(APIRoute):
-    """Its endpoint takes the request and, by name, the parts of its path as they are, and gives a response.
+    """Its endpoint takes the request and, by name, the parts of its path as they are, and gives a response."""
 
-    Solving dependencies and checking answers is a large part of what a request costs beside the model, so routes that
-    bring inputs do both themselves.
-    """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """What is called at each request."""
+class DirectWay:
+    """Middleware, the innermost one: a request for a direct route goes to its endpoint, any other on to FastAPI."""
 
-        async def handle(request: Request) -> Response:
-            answer: Response = await self.endpoint(request, **request.path_params)
-            return answer
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+        self._app = app
+        self._routes = [route for route in routes if isinstance(route, DirectRoute)]
 
-        return handle
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or pass it on."""
+        route, parts = self._chosen(scope)
+        if route is None:
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = route
+        request = Request(scope, receive, send)
+        try:
+            response = await route.endpoint(request, **parts)
+        except Exception as error:
+            response = await answer_to(request, error)
+        await response(scope, receive, send)
+
+    def _chosen(self, scope: Scope) -> tuple[DirectRoute | None, Mapping[str, str]]:
+        """The route of a request and the parts of its path; none for a path, or a method, that is not for here."""
+        if scope["type"] == "http":
+            for route in self._routes:
+                found = route.path_regex.match(scope["path"])
+                if found and scope["method"] in (route.methods or ()):
+                    return route, found.groupdict()
+        return None, {}

@@ -2,12 +2,13 @@
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from model.errors import LabelsetError
 from model.labels import LabelSet
 from model.predictor import Answer
 from model.words import WordLabels
-from service.errors import error_body, invalid_request
+from service.errors import invalid_request
 from service.intake import read_inputs
 from service.presence import while_wanted
 from service.routes.direct import DirectRoute
@@ -25,6 +26,8 @@ from service.schemas import (
     PredictOptions,
     WordPrediction,
 )
+
+_NO_OPTIONS = PredictOptions.model_validate({})
 
 router = APIRouter(tags=["predict"], route_class=DirectRoute)
 
@@ -58,7 +61,7 @@ async def predict(request: Request) -> Response:
         model=ModelVersion(name=model.name, version=model.version, digest=model.digest),
         predictions=[_prediction(index, answer) for index, answer in enumerate(answers)],
     )
-    return Response(answer.model_dump_json(), media_type="application/json")
+    return Response(to_json(answer), media_type="application/json")
 
 
 def _options(request: Request) -> PredictOptions:
@@ -67,6 +70,8 @@ def _options(request: Request) -> PredictOptions:
     Raises:
         InvalidRequest: one that is not known, or of the wrong type.
     """
+    if not request.scope["query_string"]:
+        return _NO_OPTIONS
     query = request.query_params
     values = {name: query.getlist(name) if name in LISTED_OPTIONS else query[name] for name in query}
     try:
@@ -78,9 +83,14 @@ def _options(request: Request) -> PredictOptions:
 
 def _prediction(index: int, answer: Answer | LabelsetError) -> Prediction | WordPrediction | FailedPrediction:
     if isinstance(answer, LabelsetError):
-        return FailedPrediction(index=index, error=ErrorBody(**error_body(answer)))
+        return FailedPrediction(
+            index=index, error=ErrorBody(code=answer.code, message=answer.message, detail=answer.detail)
+        )
     if isinstance(answer, WordLabels):
-        words = [LabelledWord(**word._asdict(), labels=_labels(label_set)) for word, label_set in answer.words]
+        words = [
+            LabelledWord(text=word.text, start=word.start, end=word.end, labels=_labels(label_set))
+            for word, label_set in answer.words
+        ]
         return WordPrediction(index=index, words=words, truncated=answer.truncated)
     return Prediction(
         index=index,

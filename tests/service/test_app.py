@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import TypeAdapter
 
 from model.bundle import ChecksumMismatch
 from service.app import create_app
@@ -151,8 +152,13 @@ def test_every_json_example_of_the_documentation_is_answered(client):
 
 def test_the_documented_answers_have_the_shape_of_real_ones(client):
     responses = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["responses"]
+    documented = TypeAdapter(PredictAnswer)
     for example in responses["200"]["content"]["application/json"]["examples"].values():
-        assert PredictAnswer.model_validate(example["value"]).model_dump() == example["value"]
+        assert documented.validate_python(example["value"]) == example["value"]
+    batch = {"texts": ["The group sent phishing mails.", ""]}
+    for body in (batch, {"text": "It encrypts the disk."}):
+        answer = client.post("/predict", json=body).json()
+        assert documented.validate_python(answer, strict=True) == answer
     page = client.get("/docs")
     assert page.status_code == 200
     sources = re.findall(r'(?:src|href)="([^"]+)"', page.text)

@@ -1,5 +1,6 @@
 """The log of a service: one line for each request, with its id, and nothing of what was in it."""
 
+import asyncio
 import io
 import json
 import logging
@@ -17,7 +18,8 @@ import pytest
 import uvicorn
 
 from service.app import create_app
-from service.logs import JsonFormatter
+from service.logs import AccessLog, JsonFormatter
+from service.record import RequestRecord, take_in_hand
 from service.settings import InvalidSettings, Settings
 
 SECRET = "correct-horse-battery-staple"
@@ -117,6 +119,41 @@ def test_the_trace_of_what_nobody_foresaw_is_one_json_line_with_the_id():
     assert line["level"] == "ERROR"
     assert line["request_id"] == "mine"
     assert line["exception"].splitlines()[-1] == "RuntimeError: nobody foresaw this"
+
+
+def test_refusals_in_masses_are_one_line_a_second(caplog):
+    caplog.set_level(logging.INFO, "labelset.access")
+
+    def lines():
+        found = [(line.getMessage(), json.loads(JsonFormatter().format(line))) for line in caplog.records]
+        caplog.clear()
+        return found
+
+    async def refuse():
+        log = AccessLog()
+
+        def write(count, **what):
+            for _ in range(count):
+                record = RequestRecord(method="POST", path="/predict", **what)
+                take_in_hand(record)
+                log.write(record)
+
+        write(30, status=503, error_code="queue_full")
+        write(20, status=200)
+        write(20, status=401, error_code="unauthorized")
+        apart = [facts["status"] for _, facts in lines()]
+        assert apart == [503] * 10 + [200] * 20 + [401] * 20
+        await asyncio.sleep(1.1)
+        [(message, facts)] = lines()
+        assert message == "20 more refused with queue_full"
+        assert (facts["code"], facts["refusals"], facts.get("status")) == ("queue_full", 20, None)
+        write(11, status=503, error_code="queue_full")
+        assert len(lines()) == 10
+        log.sum_up()  # as at the end of the service
+        log.sum_up()
+        assert [message for message, _ in lines()] == ["1 more refused with queue_full"]
+
+    asyncio.run(refuse())
 
 
 def test_another_format_is_refused(monkeypatch):

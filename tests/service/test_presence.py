@@ -59,6 +59,32 @@ def test_when_the_server_ends_a_request_the_work_ends():
     assert asyncio.run(ask())
 
 
+def test_a_server_that_ends_a_request_goes_before_a_caller_who_leaves_at_the_same_time():
+    async def ask():
+        left, work = asyncio.Event(), Work()
+        asked = asyncio.create_task(while_wanted(_request(left), work.run()))
+        await asyncio.sleep(0.01)
+        left.set()
+        asyncio.get_running_loop().call_soon(asked.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        return work.cancelled
+
+    assert asyncio.run(ask())
+
+
+def test_the_task_of_a_caller_who_has_left_can_go_on():
+    async def ask():
+        left = asyncio.Event()
+        left.set()
+        with pytest.raises(ClientDisconnect):
+            await while_wanted(_request(left), Work().run())
+        await asyncio.sleep(0)
+        return asyncio.current_task().cancelling()
+
+    assert asyncio.run(ask()) == 0
+
+
 def test_when_the_callers_time_is_up_the_work_ends_and_he_is_told():
     async def ask():
         work = Work()
