@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from model.errors import LabelsetError
 from service.app import create_app
 from service.connection import impatient_protocol
+from service.door import Door
 from service.listening import allow_connections, listen
 from service.settings import Settings
 from service.tls import check_certificate
@@ -98,6 +99,7 @@ class _Server(uvicorn.Server):
         self._fastapi = app
         self._leave_seconds = leave_seconds
         self._wake_up: Callable[[], object] = lambda: None
+        self._doors: list[Door] = []
 
     def stop(self) -> None:
         """Leave; from any thread."""
@@ -108,6 +110,18 @@ class _Server(uvicorn.Server):
         """Leave, because of a signal."""
         super().handle_exit(sig, frame)
         self._wake_up()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, then open the doors."""
+        await super().startup(sockets=[])
+        config, state = self.config, self.server_state
+
+        def protocol() -> asyncio.Protocol:
+            return config.http_protocol_class(config=config, server_state=state, app_state=self.lifespan.state)  # type: ignore[call-arg]
+
+        self._doors = [Door(listener, protocol, config.ssl) for listener in sockets or ()]
+        for door in self._doors:
+            door.open()
 
     async def main_loop(self) -> None:
         """Keep the date in the headers right until it is time to leave.
@@ -132,8 +146,8 @@ class _Server(uvicorn.Server):
         for listener in sockets or ():
             listener.listen(0)
         await asyncio.sleep(_SECONDS_TO_SPEAK)
-        for server in self.servers:
-            server.close()
+        for door in self._doors:
+            door.close()
         # Who has just been let in has his request on its way; uvicorn would close his connection unheard.
         await asyncio.sleep(_SECONDS_TO_SPEAK)
         # Both doors close at once: what is open behind each has the same time to end.

@@ -19,6 +19,9 @@ from service import session_messages
 from service.session_calls import Call, Drop, Failure, Infer, ListDevices, Load
 from service.session_model import SessionModel
 
+# Where the cores do not suffice the service goes first: it takes little, and many wait for it.
+_NICENESS = 10
+
 
 class _Models:
     """The models of this process, by the keys that the service gave them."""
@@ -61,6 +64,7 @@ def main(descriptor: int) -> None:
     # Ctrl-C in a terminal and managers of services reach both processes; when this one ends is the service's to say.
     for ours in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ours, signal.SIG_IGN)
+    os.nice(_NICENESS)
     models = _Models()
     with socket.socket(fileno=descriptor) as control:
         while True:
