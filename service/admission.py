@@ -22,6 +22,18 @@ class Admission:
         """Inputs that are worked on, or wait for it."""
         return self._taken
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no place for a single input."""
+        return self._taken >= self.places
+
+    def refusal(self) -> QueueFull:
+        """What is said to whom there is no place for."""
+        return QueueFull(
+            f"at most {self.places} inputs are worked on at once, {self._taken} are: try again in a second",
+            limit=self.places,
+        )
+
     def require_a_place(self) -> None:
         """Refuse a request whose inputs are not known yet, where there is no place for a single one.
 
@@ -46,7 +58,4 @@ class Admission:
 
     def _require(self, count: int) -> None:
         if self._taken + count > self.places:
-            raise QueueFull(
-                f"at most {self.places} inputs are worked on at once, {self._taken} are: try again in a second",
-                limit=self.places,
-            )
+            raise self.refusal()

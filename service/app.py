@@ -17,6 +17,7 @@ from service.error_answers import add_error_handlers
 from service.logs import AccessLog
 from service.metrics import Metrics
 from service.pipeline import Pipeline
+from service.refusing import Refusing
 from service.repository import Repository
 from service.result_cache import ResultCache
 from service.routes import health, metrics, models, predict, repository_admin, v2
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     tracing = _tracing() if settings.otel else None
     gate = Gate(settings.keys_file)
     listen_to_rpc = _rpc_server() if settings.grpc_port is not None else None
+    admission = Admission(settings.max_waiting)
     access_log = AccessLog()
     observers = [counted.observe, access_log.write, *([tracing.observe] if tracing else [])]
 
@@ -67,7 +69,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             closing.callback(host.close)
             repository = await asyncio.to_thread(Repository.open, settings, host)
             closing.callback(repository.close)
-            admission = Admission(settings.max_waiting)
             batcher = Batcher(settings.batch_limits, settings.runner_count(host.devices()), counted)
             cache = ResultCache(settings.result_cache_rows)
             pipeline = Pipeline(admission, batcher, cache)
@@ -98,6 +99,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.metrics = counted
     app.state.gate = gate
+    # What a page of another origin may read of a refusal is for the application to say.
+    app.state.refusing = None if settings.allowed_origins else Refusing(admission, gate, observers)
     app.add_middleware(DirectWay, routes=[*predict.router.routes, *v2.router.routes])
     app.add_middleware(BodyLimits, max_body_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     if settings.allowed_origins:

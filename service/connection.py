@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.refusing import Refusing
+
 # After the time of a body is up its request is answered, and the caller has this long to read the answer.
 _SECONDS_TO_READ = 5.0
 # Head and trailers of a request; what other servers allow is between 8 and 80 KB.
@@ -22,7 +24,11 @@ _MAX_PIPELINED = 100
 
 
 def impatient_protocol(
-    head_seconds: float, body_seconds: float, max_connections: int, is_leaving: Callable[[], bool]
+    head_seconds: float,
+    body_seconds: float,
+    max_connections: int,
+    is_leaving: Callable[[], bool],
+    refusing: Refusing | None = None,
 ) -> type[HttpToolsProtocol]:
     """The protocol of a server.
 
@@ -31,12 +37,14 @@ def impatient_protocol(
         body_seconds: Time for its body to arrive, and for an answer that is larger than buffers to be taken.
         max_connections: One that would be more is closed at once: without files nobody could be answered.
         is_leaving: Whether an answer must be the last one on its connection.
+        refusing: Answers what need not reach the application.
     """
 
     class ImpatientProtocol(HttpToolsProtocol):
         _arriving: asyncio.TimerHandle | None = None
         _leaving: asyncio.TimerHandle | None = None
         _head_bytes = 0
+        _is_refused = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -65,6 +73,8 @@ def impatient_protocol(
         def on_headers_complete(self) -> None:
             # Also of a body that nobody reads, because its request was refused.
             self._must_arrive_in(body_seconds + _SECONDS_TO_READ)
+            if self._refuse():
+                return
             super().on_headers_complete()
             self.cycle.transport = _OneWrite(self.transport, self.cycle)  # type: ignore[assignment]
             self._unanswered.append(self.cycle)
@@ -75,12 +85,35 @@ def impatient_protocol(
 
         def on_body(self, body: bytes) -> None:
             self._head_bytes = max(0, self._head_bytes - len(body) * (1 + _BYTES_AROUND_A_BYTE))
-            super().on_body(body)
+            if not self._is_refused:
+                super().on_body(body)
 
         def on_message_complete(self) -> None:
             self._must_arrive_in(None)
             self._head_bytes = 0
-            super().on_message_complete()
+            if self._is_refused:
+                self._is_refused = False
+                self._unset_keepalive_if_required()
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+            else:
+                super().on_message_complete()
+
+        def _refuse(self) -> bool:
+            """Answer a request by its head alone, where that is possible."""
+            # Who is to be answered before, or to leave afterwards, or sends what is not read here, goes the usual way.
+            if refusing is None or self._unanswered or is_leaving() or not self.parser.should_keep_alive():
+                return False
+            if self.parser.should_upgrade() or self.parser.get_http_version() != "1.1":
+                return False
+            answer = refusing.answer(self.parser.get_method(), self.url, self.headers)
+            if answer is None:
+                return False
+            own = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+            self.transport.write(b"HTTP/1.1 503 Service Unavailable\r\n" + own + answer)
+            self._is_refused = True
+            return True
 
         def on_response_complete(self) -> None:
             self._unanswered.popleft().transport.flush()  # type: ignore[attr-defined]

@@ -44,7 +44,7 @@ _HEADERS: Mapping[type[LabelsetError], Mapping[str, str]] = {
     # Nobody reads the rest of a body that was cut off, so the connection cannot carry another request.
     BodyTooLarge: {"Connection": "close"},
     BodyTooSlow: {"Connection": "close"},
-    QueueFull: {"Retry-After": "1"},
+    QueueFull: {"Retry-After": str(QueueFull.seconds_to_wait)},
     Unauthorized: {"WWW-Authenticate": "Bearer"},
 }
 

@@ -147,6 +147,7 @@ class QueueFull(LabelsetError):
     """More inputs than the service can answer in good time."""
 
     code = "queue_full"
+    seconds_to_wait = 1
 
 
 class DeadlineExceeded(LabelsetError):

@@ -77,8 +77,9 @@ def _facts(line: logging.LogRecord) -> dict[str, Any]:
 
 
 def _request_id(record: logging.LogRecord) -> str | None:
-    """That of the request at hand; of a runner, who serves many at once, the one that the line is about."""
-    return getattr(record, "request_id", None) or current_request_id()
+    """That of the request that the line is about, or else of the one at hand."""
+    of_request: RequestRecord | None = getattr(record, "of_request", None)
+    return of_request.request_id if of_request else getattr(record, "request_id", None) or current_request_id()
 
 
 def _duration_ms(record: RequestRecord) -> float:

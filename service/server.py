@@ -46,7 +46,11 @@ class ServerProcess:
         config = uvicorn.Config(
             self._app,
             http=impatient_protocol(
-                settings.head_seconds, settings.body_seconds, allow_connections(), lambda: self._server.is_leaving
+                settings.head_seconds,
+                settings.body_seconds,
+                allow_connections(),
+                lambda: self._server.is_leaving,
+                app.state.refusing,
             ),
             # Nothing here speaks WebSocket, whatever else is installed.
             ws="none",

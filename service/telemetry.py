@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,7 +14,6 @@ Observer = Callable[[RequestRecord], None]
 # Anything else could break a line of the log or a header.
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACE_CONTEXT = ("traceparent", "tracestate")
-# Of the headers of a request those that are for its record.
 _READ = {name.encode(): name for name in ("x-request-id", *_TRACE_CONTEXT)}
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _MAX_PATH_CHARS = 200
@@ -34,8 +33,7 @@ class Telemetry:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {_READ[name]: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
-        record = new_record(scope["method"], scope["path"], headers)
+        record = new_record(scope["method"], scope["path"], read_headers(scope["headers"]))
         # Never reset: the server runs each request in a task of its own, and logs in it after this has returned.
         take_in_hand(record)
 
@@ -55,6 +53,11 @@ class Telemetry:
         finally:
             record.route = getattr(scope.get("route"), "path", record.route)
             close_record(record, self._observers)
+
+
+def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Of the headers of a request those that are for its record."""
+    return {_READ[name]: value.decode("latin-1") for name, value in headers if name in _READ}
 
 
 def new_record(method: str, path: str, headers: Mapping[str, str]) -> RequestRecord:
