@@ -8,11 +8,12 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from service.door import Door
 from service.server import _Server
 
 
 def _waiting():
-    return _Server(uvicorn.Config(FastAPI()), FastAPI(), leave_seconds=0)
+    return _Server(uvicorn.Config(FastAPI()), FastAPI(), leave_seconds=0, door=Door)
 
 
 @pytest.mark.parametrize(
