@@ -59,7 +59,10 @@ class Door:
 
     def close(self) -> None:
         """Let nobody in any more; who is in stays."""
+        # Nobody may be left between the two, whom the system has let in and we do not: he would be thrown out.
+        self._let_in()
         self._loop.remove_reader(self._listener)
+        self._listener.close()
         if self._opening:
             self._opening.cancel()
 
