@@ -4,6 +4,7 @@ Knows nothing of pictures, texts or label names: `model/preprocess` makes the ar
 Importing this module is light: onnxruntime is loaded by whoever makes a session.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -125,7 +126,8 @@ class Session:
         try:
             self._session = ort.InferenceSession(path, options, providers=providers)
         except Exception as error:  # the runtime raises a dozen types of its own, and Fail derives from Exception
-            reason = str(error).replace(path, GRAPH)  # where it lies is no business of who reads this
+            # Where it lies, and where what it refers to is looked for, is no business of who reads this.
+            reason = str(error).replace(path, GRAPH).replace(f"{os.path.dirname(path)}/", "")
             raise GraphMismatch(f"{GRAPH} cannot be loaded by onnxruntime {ort.__version__}: {reason}") from error
         self.device: Literal["cpu", "cuda"] = (
             "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"

@@ -61,12 +61,14 @@ def impatient_protocol(
                     self.transport.abort()
                 else:
                     self.send_400_response(f"the head of a request must have at most {_MAX_HEAD_BYTES} bytes")
-            if self._arriving is None and not self._unanswered and not self.transport.is_closing():
+            is_waited_for = self._arriving or self._unanswered or self.timeout_keep_alive_task
+            if not is_waited_for and not self.transport.is_closing():
                 # Empty lines before a request begin none, and have ended uvicorn's wait for it.
                 self._must_arrive_in(head_seconds)
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
+            self._unset_keepalive_if_required()  # it may have come together with one that was refused
             if self._arriving is None:  # else it is the first on its connection, which has been waited for already
                 self._must_arrive_in(head_seconds)
 
@@ -93,7 +95,6 @@ def impatient_protocol(
             self._head_bytes = 0
             if self._is_refused:
                 self._is_refused = False
-                self._unset_keepalive_if_required()
                 self.timeout_keep_alive_task = self.loop.call_later(
                     self.timeout_keep_alive, self.timeout_keep_alive_handler
                 )
@@ -104,6 +105,8 @@ def impatient_protocol(
             """Answer a request by its head alone, where that is possible."""
             # Who is to be answered before, or to leave afterwards, or sends what is not read here, goes the usual way.
             if refusing is None or self._unanswered or is_leaving() or not self.parser.should_keep_alive():
+                return False
+            if self.flow.write_paused:  # nor who does not take his answers: nothing here would wait for him
                 return False
             if self.parser.should_upgrade() or self.parser.get_http_version() != "1.1":
                 return False

@@ -26,12 +26,27 @@ class Door:
     """Lets callers in from a listening socket."""
 
     def __init__(
-        self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None
+        self,
+        listener: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None,
+        handshake_seconds: float,
+        max_handshakes: int,
     ) -> None:
-        """`protocol`: makes what speaks with one caller, over TLS where there is a context for it."""
+        """A door that is not open yet.
+
+        Args:
+            listener: It is listened to once the door is open.
+            protocol: Makes what speaks with one caller.
+            tls: Over TLS, where there is a context for it.
+            handshake_seconds: Time for a caller to begin it.
+            max_handshakes: Who would begin one more at the same time is sent away.
+        """
         self._listener = listener
         self._protocol = protocol
         self._tls = tls
+        self._handshake_seconds = handshake_seconds if tls else None
+        self._max_handshakes = max_handshakes
         self._loop = asyncio.get_running_loop()
         self._coming: set[asyncio.Task[None]] = set()
         self._opening: asyncio.TimerHandle | None = None
@@ -44,7 +59,10 @@ class Door:
 
     def close(self) -> None:
         """Let nobody in any more; who is in stays."""
+        # Nobody may be left between the two, whom the system has let in and we do not: he would be thrown out.
+        self._let_in()
         self._loop.remove_reader(self._listener)
+        self._listener.close()
         if self._opening:
             self._opening.cancel()
 
@@ -57,6 +75,9 @@ class Door:
                     self._wait_for_room(error)
                 if not isinstance(error, ConnectionAbortedError):  # that one has left while he waited
                     return
+                continue
+            if self._tls and len(self._coming) >= self._max_handshakes:
+                connection.close()
             else:
                 task = self._loop.create_task(self._introduce(connection))
                 self._coming.add(task)
@@ -64,7 +85,9 @@ class Door:
 
     async def _introduce(self, connection: socket.socket) -> None:
         with suppress(OSError):  # he has left, or does not speak TLS
-            await self._loop.connect_accepted_socket(self._protocol, connection, ssl=self._tls)
+            await self._loop.connect_accepted_socket(
+                self._protocol, connection, ssl=self._tls, ssl_handshake_timeout=self._handshake_seconds
+            )
 
     def _wait_for_room(self, error: OSError) -> None:
         logger.warning("nobody can be let in for a moment: %s", error)

@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import functools
 import gc
 import socket
 import sys
@@ -43,12 +44,14 @@ class ServerProcess:
         self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         app = create_app(settings)
         self._app = _StartupErrorKept(app)
+        # Over TLS there are as many again who are not let in yet: their files are open already.
+        max_connections = allow_connections() // (2 if settings.tls_certificate else 1)
         config = uvicorn.Config(
             self._app,
             http=impatient_protocol(
                 settings.head_seconds,
                 settings.body_seconds,
-                allow_connections(),
+                max_connections,
                 lambda: self._server.is_leaving,
                 app.state.refusing,
             ),
@@ -66,7 +69,8 @@ class ServerProcess:
             # Without a limit one caller who never finishes would keep the service from stopping.
             timeout_graceful_shutdown=settings.drain_seconds,
         )
-        self._server = _Server(config, app, settings.leave_seconds)
+        door = functools.partial(Door, handshake_seconds=settings.head_seconds, max_handshakes=max_connections)
+        self._server = _Server(config, app, settings.leave_seconds, door)
 
     def run(self) -> None:
         """Serve until SIGINT, SIGTERM or `stop`; requests that are being answered get their answers.
@@ -97,9 +101,10 @@ class ServerProcess:
 class _Server(uvicorn.Server):
     """A server that takes its leave before it closes its door."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, leave_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, leave_seconds: float, door: Callable[..., Door]) -> None:
         super().__init__(config)
         self.is_leaving = False
+        self._door = door
         self._fastapi = app
         self._leave_seconds = leave_seconds
         self._wake_up: Callable[[], object] = lambda: None
@@ -123,7 +128,7 @@ class _Server(uvicorn.Server):
         def protocol() -> asyncio.Protocol:
             return config.http_protocol_class(config=config, server_state=state, app_state=self.lifespan.state)  # type: ignore[call-arg]
 
-        self._doors = [Door(listener, protocol, config.ssl) for listener in sockets or ()]
+        self._doors = [self._door(listener, protocol, config.ssl) for listener in sockets or ()]
         for door in self._doors:
             door.open()
 

@@ -1,6 +1,8 @@
 import json
+import os
 import stat
 
+import onnx
 import pytest
 
 from model import bundle, golden
@@ -20,6 +22,7 @@ from model.bundle import (
     UnknownSchemaVersion,
 )
 from model.predictor import Predictor
+from model.session import Session
 
 
 def _load(folder):
@@ -152,6 +155,19 @@ def test_a_graph_that_is_not_onnx_is_refused(bundle_copy, content):
     bundle_copy.replace(GRAPH, content)
     with pytest.raises(GraphMismatch, match=r"model\.onnx cannot be loaded"):
         Predictor.open(bundle_copy.folder, device="cpu")
+
+
+def test_where_a_graph_looks_for_weights_of_its_own_is_not_told(bundle_copy):
+    graph = onnx.load(bundle_copy.folder / GRAPH)
+    weight = max(graph.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weight.raw_data = b""
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="weights.bin")
+    bundle_copy.replace(GRAPH, graph.SerializeToString())
+    # As the service names it, which keeps the file open.
+    with open(bundle_copy.folder / GRAPH, "rb") as file, pytest.raises(GraphMismatch, match=r"weights\.bin") as raised:
+        Session(Bundle.open(bundle_copy.folder), "cpu", graph=f"/proc/{os.getpid()}/fd/{file.fileno()}")
+    assert "/proc" not in raised.value.message
 
 
 def test_another_label_in_a_golden_answer_is_a_mismatch(bundle_copy):

@@ -115,6 +115,32 @@ def test_requests_sent_in_advance_are_refused_in_their_order(one_place):
     assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"503", b"200", b"503", b"503", b"200"]
 
 
+def test_the_next_request_is_waited_for_as_after_any_other_answer(serve):
+    service = serve(max_waiting=1, max_batch_size=1, head_seconds=0.5)
+    address = service.url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(address[0], int(address[1]), timeout=20)
+    with full(service), contextlib.closing(connection):
+        for _ in range(2):
+            connection.request("POST", "/predict", body=b"text", headers={"content-type": "text/plain"})
+            response = connection.getresponse()
+            assert (response.status, bool(response.read())) == (503, True)
+            own = connection.sock
+            time.sleep(1)
+        connection.request("GET", "/livez")
+        assert connection.getresponse().status == 200
+        assert connection.sock is own
+
+
+def test_who_sends_in_advance_without_end_and_takes_no_answer_is_cut_off(one_place):
+    address = one_place.url.removeprefix("http://").split(":")
+    with full(one_place), socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(5)
+        connection.connect((address[0], int(address[1])))
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            connection.sendall(b"POST /predict HTTP/1.1\r\ncontent-length: 0\r\n\r\n" * 1_000_000)
+
+
 def test_a_caller_who_does_not_send_the_rest_of_a_refused_body_is_cut_off(serve):
     service = serve(max_waiting=1, max_batch_size=1, body_seconds=0.5)
     address = service.url.removeprefix("http://").split(":")

@@ -2,17 +2,19 @@
 
 import asyncio
 import signal
+import socket
 import threading
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from service.door import Door
 from service.server import _Server
 
 
 def _waiting():
-    return _Server(uvicorn.Config(FastAPI()), FastAPI(), leave_seconds=0)
+    return _Server(uvicorn.Config(FastAPI()), FastAPI(), leave_seconds=0, door=Door)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +56,27 @@ def test_the_date_in_its_headers_is_that_of_this_second():
         await waiting
 
     asyncio.run(wait())
+
+
+def test_a_door_that_closes_lets_in_who_has_come_and_nobody_else():
+    inside = []
+
+    class Guest(asyncio.Protocol):
+        def connection_made(self, transport):
+            inside.append(transport)
+
+    async def close():
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            address = listener.getsockname()
+            door = Door(listener, Guest, tls=None, handshake_seconds=1, max_handshakes=1)
+            door.open()
+            with socket.create_connection(address) as early:
+                door.close()
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection(address)
+                await asyncio.sleep(0.1)
+                assert [guest.get_extra_info("peername") for guest in inside] == [early.getsockname()]
+                inside[0].close()
+                await asyncio.sleep(0)
+
+    asyncio.run(close())

@@ -118,3 +118,29 @@ def test_a_caller_who_says_nothing_after_the_handshake_is_closed(files):
                     assert connection.recv(1) == b""  # else it times out
         finally:
             process.kill()
+
+
+def test_handshakes_that_do_not_go_on_end_and_leave_files_for_everybody_else(files):
+    settings = {**environment(*files), "LABELSET_HEAD_SECONDS": "2"}
+    command = ["prlimit", "--nofile=160:160", *SERVE]
+    silent = []
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=settings) as process:
+        try:
+            assert process.stderr is not None
+            url = process.stderr.readline().split()[-1]
+            trusted = ssl.create_default_context(cafile=files[0])
+            with httpx.Client(base_url=url, verify=trusted, timeout=60) as client:
+                assert client.get("/readyz").status_code == 200
+                address = urlsplit(url)
+                silent = [socket.create_connection((address.hostname, address.port), timeout=20) for _ in range(200)]
+                assert client.get("/readyz").status_code == 200  # those who came before have been let in
+                # A quarter of the files are for handshakes, a quarter for connections.
+                assert len(os.listdir(f"/proc/{process.pid}/fd")) < 100
+                for connection in silent:
+                    with contextlib.suppress(ConnectionResetError):
+                        assert connection.recv(1) == b""  # else it times out
+            assert httpx.get(f"{url}/readyz", verify=trusted, timeout=60).status_code == 200
+        finally:
+            process.kill()
+            for connection in silent:
+                connection.close()
