@@ -170,9 +170,13 @@ class LitServe(Peer):
 
 
 class BentoMl(Peer):
-    """BentoML: a worker for each core; its batchable methods take JSON lists, and adapt by themselves."""
+    """BentoML: a worker for each core, JSON lists.
 
-    name, variants = "bentoml", ("single", "batching")
+    Without its adaptive batching: that learns from how long things take, and comes to a standstill when it is stopped
+    between its turns.
+    """
+
+    name, variants = "bentoml", ("single",)
     requirements = ("bentoml==1.4.39",)
 
     @override
