@@ -148,7 +148,8 @@ class _CountedReads(BytesIO):
 
     def read(self, size: int | None = -1) -> bytes:
         self._reads += 1
-        _check_limit("pieces", self._reads, _MAX_READS)
+        if self._reads > _MAX_READS:
+            raise OSError(f"it has more than {_MAX_READS} pieces")
         return super().read(size)
 
 

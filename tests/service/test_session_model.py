@@ -15,6 +15,7 @@ from model.labels import LabelSet
 from model.predictor import Predictor
 from model.preprocess import ImageCorrupt, NotAnImage, TextTooLong
 from model.session import LET_THE_MODEL_DECIDE, Sparsity
+from service import session_model
 from service.session_calls import Load
 from service.session_model import SessionModel, _cheapest_batches
 from service.settings import Settings
@@ -81,7 +82,8 @@ def test_no_other_way_to_compute_texts_is_cheaper(lengths, limit, tokens_of_a_ru
 
 
 @pytest.mark.parametrize("decode_threads", [0, 3])
-def test_pictures_that_cannot_be_decoded_fail_alone(bundles, decode_threads):
+def test_pictures_that_cannot_be_decoded_fail_alone(bundles, monkeypatch, decode_threads):
+    monkeypatch.setattr(session_model, "_DECODE_SECONDS", 60)  # however busy the machine is
     model = load(bundles / "image-demo" / "1", decode_threads=decode_threads)
     good = picture(300, 200)
     first, broken, other, last = infer(model, [good, good[:-200], b"no picture", good])

@@ -148,7 +148,7 @@ def test_a_jpeg_of_millions_of_empty_segments_is_refused_before_they_are_all_rea
     content = encode(noise(), "JPEG")
     start = time.perf_counter()
     error = refusal(content[:2] + filling * (5_000_000 // len(filling)) + content[2:])
-    assert error.detail == {"quantity": "pieces", "limit": 300_000, "value": 300_001}
+    assert error.message == "the JPEG file cannot be decoded: it has more than 300000 pieces"
     assert time.perf_counter() - start < 1.5  # five times what it takes
     assert build()(content[:2] + filling * 40_000 + content[2:]).shape == (32, 32, 3)
 
