@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             closing.callback(repository.close)
             batcher = Batcher(settings.batch_limits, settings.runner_count(host.devices()), counted)
             cache = ResultCache(settings.result_cache_rows)
-            pipeline = Pipeline(admission, batcher, cache)
+            pipeline = Pipeline(admission, batcher, cache, settings.limits)
             closing.push_async_callback(pipeline.close)
             counted.watch(lambda: repository.catalogue, lambda: batcher.waiting, admission)
             app.state.is_leaving = False

@@ -194,7 +194,8 @@ class Batcher:
             task = asyncio.current_task()
             assert task
             self._at_work[task] = [row for row in self._at_work[task] if row not in rows]
-            self._queues.setdefault(model, deque()).extendleft(reversed(rows))
+            # Not simply in front: a text that came earlier may have been left out of the batch for its length.
+            self._queues[model] = deque(sorted([*rows, *self._queues.get(model, ())], key=lambda row: row.order))
 
     def _forget_the_departed(self) -> None:
         """Drop the inputs whose callers have left, so that they take no place in a batch."""

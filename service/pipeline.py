@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from model.errors import LabelsetError
 from model.predictor import Answer, LabelSets, named
+from model.preprocess import Limits, TextTooLong, check_length
 from model.session import Sparsity
 from service.admission import Admission
 from service.batcher import Batcher
@@ -22,10 +23,11 @@ _NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "tex
 class Pipeline:
     """Answers requests, as many as there is room for."""
 
-    def __init__(self, admission: Admission, batcher: Batcher, cache: ResultCache) -> None:
+    def __init__(self, admission: Admission, batcher: Batcher, cache: ResultCache, limits: Limits) -> None:
         self.admission = admission
         self._cache = cache
         self._batcher = batcher
+        self._limits = limits
         self._sharing: Sharing[list[LabelSets | LabelsetError]] = Sharing()
 
     async def answer(self, model: ServedModel, items: Sequence[Item], wishes: Wishes) -> list[Answer | LabelsetError]:
@@ -59,7 +61,7 @@ class Pipeline:
         self, model: ServedModel, items: Sequence[Item], sparsities: Sequence[Sparsity]
     ) -> list[LabelSets | LabelsetError]:
         """What becomes of each input, as the model says it."""
-        refusals = [_refusal(model, item) for item in items]
+        refusals = [_refusal(model, item, self._limits) for item in items]
         sound = [
             (item, sparsity)
             for item, sparsity, refusal in zip(items, sparsities, refusals, strict=True)
@@ -88,12 +90,17 @@ class _Same:
         return isinstance(other, _Same) and self._item == other._item
 
 
-def _refusal(model: ServedModel, item: Item) -> LabelsetError | None:
-    """Why an input need not even be decoded."""
+def _refusal(model: ServedModel, item: Item, limits: Limits) -> LabelsetError | None:
+    """Why an input need not even be sent to where it would be decoded; a text of megabytes would take long to send."""
     if isinstance(item, LabelsetError):
         return item
     if not item or (isinstance(item, str) and not item.strip()):
         return EmptyInput(f"{_NOUNS[model.kind]} must not be empty")
+    if not isinstance(item, bytes):
+        try:
+            check_length(item, limits)
+        except TextTooLong as error:
+            return error
     return None
 
 

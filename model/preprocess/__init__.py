@@ -96,6 +96,21 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
+def check_length(text: str | tuple[str, ...], limits: Limits) -> None:
+    """Refuse a text, or the words of one, that is too long even to be looked at.
+
+    Raises:
+        TextTooLong: more characters than the limits allow.
+    """
+    length = len(text) if isinstance(text, str) else sum(map(len, text)) + max(0, len(text) - 1)
+    if length > limits.max_text_chars:
+        raise TextTooLong(
+            f"a text must have at most {limits.max_text_chars} characters, got {length}",
+            limit=limits.max_text_chars,
+            value=length,
+        )
+
+
 class Preprocessor(Protocol):
     """Makes arrays of inputs, and batches of arrays. May be called from several threads at once."""
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from model.manifest import TextPreprocessing, WordsPreprocessing
-from model.preprocess import DEFAULT_LIMITS, InvalidText, InvalidTokenizer, Item, Limits, TextTooLong, WrongInputKind
+from model.preprocess import DEFAULT_LIMITS, InvalidText, InvalidTokenizer, Item, Limits, WrongInputKind, check_length
 
 
 class TextPreprocessor:
@@ -79,12 +79,7 @@ def check_text(text: str, limits: Limits) -> None:
         TextTooLong: more characters than the limits allow.
         InvalidText: not Unicode (a lone surrogate).
     """
-    if len(text) > limits.max_text_chars:
-        raise TextTooLong(
-            f"a text must have at most {limits.max_text_chars} characters, got {len(text)}",
-            limit=limits.max_text_chars,
-            value=len(text),
-        )
+    check_length(text, limits)
     try:
         text.encode()
     except UnicodeEncodeError as error:

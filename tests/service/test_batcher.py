@@ -16,6 +16,7 @@ from service.logs import JsonFormatter, TextFormatter
 from service.metrics import Metrics
 from service.record import RequestRecord, take_in_hand
 from service.repository import Repository
+from service.session_calls import Inferred
 from service.settings import BatchLimits, Settings
 
 TEXTS = ["It encrypts the disk.", "The group sent phishing mails to the staff of two banks.", "It lists processes."]
@@ -157,6 +158,21 @@ def test_who_was_left_for_later_by_the_runner_comes_next_and_is_answered(run, ho
     answers = run(batcher(rows=8).infer(pictures, [(item, LET_THE_MODEL_DECIDE) for item in items]))
     assert taken == [[8, 6], [6, 0]]
     assert [bool(answer.labels) for answer in (answers[0], *answers[2:])] == [True] * 7
+
+
+def test_a_text_does_not_wait_for_younger_ones_that_were_left_for_later(run, model, monkeypatch):
+    taken = []
+    infer = ServedModel.infer
+
+    async def one_of_them(model, items, sparsities):
+        taken.append([len(item) // 4 for item in items])
+        [outcome], seconds = await infer(model, items[:1], sparsities[:1])
+        return Inferred([outcome, *[None] * (len(items) - 1)], seconds)
+
+    monkeypatch.setattr(ServedModel, "infer", one_of_them)
+    answers = run(batcher(rows=2).infer(model, _inputs(9, 4, 9, 9, 9)))
+    assert taken == [[9, 9], [4, 9], [9, 9], [9, 9], [9]]
+    assert [bool(answer.labels) for answer in answers] == [True] * 5
 
 
 def test_who_has_left_is_not_computed(run, model, gate):

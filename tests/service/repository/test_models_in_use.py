@@ -93,7 +93,9 @@ def test_who_is_using_a_model_that_goes_gets_his_answer_and_then_its_session_goe
 ):
     """One request is being computed and one waits in the queue, when their model is unloaded or replaced."""
     settings = Settings(models=root, runners=1, max_batch_rows=1)
-    pipeline = Pipeline(Admission(8), Batcher(settings.batch_limits, settings.runners, Metrics()), ResultCache(1))
+    pipeline = Pipeline(
+        Admission(8), Batcher(settings.batch_limits, settings.runners, Metrics()), ResultCache(1), settings.limits
+    )
     model = repository.catalogue.get("mine")
     part = weakref.ref(model)
     replacements = 0
