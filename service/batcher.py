@@ -189,7 +189,7 @@ class Batcher:
         return None
 
     def _put_back(self, model: ServedModel, rows: Sequence[_Row]) -> None:
-        """Let those wait on, before all others, of which a runner had no time to do anything."""
+        """Let those wait on, in the order in which all came, of which a runner had no time to do anything."""
         if rows:
             task = asyncio.current_task()
             assert task
