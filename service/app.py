@@ -21,7 +21,7 @@ from service.refusing import Refusing
 from service.repository import Repository
 from service.result_cache import ResultCache
 from service.routes import health, metrics, models, predict, repository_admin, v2
-from service.routes.direct import DirectWay
+from service.routes.direct import DirectRoutes, DirectWay
 from service.routes.page import add_page
 from service.routes.state import Serving
 from service.session_host import SessionHost
@@ -99,9 +99,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.metrics = counted
     app.state.gate = gate
+    direct_routes = DirectRoutes([*predict.router.routes, *v2.router.routes])
     # What a page of another origin may read of a refusal is for the application to say.
-    app.state.refusing = None if settings.allowed_origins else Refusing(admission, gate, observers)
-    app.add_middleware(DirectWay, routes=[*predict.router.routes, *v2.router.routes])
+    app.state.refusing = None if settings.allowed_origins else Refusing(direct_routes, admission, gate, observers)
+    app.add_middleware(DirectWay, routes=direct_routes)
     app.add_middleware(BodyLimits, max_body_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     if settings.allowed_origins:
         allow_origins(app, settings.allowed_origins)

@@ -34,10 +34,13 @@ def _answer(request: Request, error: LabelsetError, headers: Mapping[str, str] |
 
 def _told(request: Request, body: dict[str, Any], status: int, headers: Mapping[str, str] | None) -> Response:
     current_record().error_code = body["code"]
-    path = request.scope["path"]
-    is_of_the_protocol = path == "/v2" or path.startswith("/v2/")
-    content = to_json({"error": body["message"] if is_of_the_protocol else body})
+    content = to_json({"error": shaped(request.scope["path"], body)})
     return Response(content, status, headers, "application/json")
+
+
+def shaped(path: str, body: dict[str, Any]) -> dict[str, Any] | str:
+    """What stands under `error` in the answer to a request for a path."""
+    return body["message"] if path == "/v2" or path.startswith("/v2/") else body
 
 
 _HEADERS: Mapping[type[LabelsetError], Mapping[str, str]] = {

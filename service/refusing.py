@@ -4,28 +4,24 @@ The application refuses them as well, but at several times the price: a task, a 
 ten times as many come as can be answered, that price is taken from those who are being answered.
 """
 
-import re
 from collections.abc import Sequence
 
 from pydantic_core import to_json
 
 from service.access.gate import Gate
 from service.admission import Admission
+from service.error_answers import shaped
 from service.errors import STATUS, QueueFull, error_body
+from service.routes.direct import DirectRoutes
 from service.telemetry import Observer, close_record, new_record, read_headers
-
-_ROUTES = {
-    "/predict": re.compile(rb"/predict(?:\?|$)"),
-    "/v2/models/{name}/infer": re.compile(rb"/v2/models/[^/?%]+/infer(?:\?|$)"),
-    "/v2/models/{name}/versions/{version}/infer": re.compile(rb"/v2/models/[^/?%]+/versions/[^/?%]+/infer(?:\?|$)"),
-}
 
 
 class Refusing:
     """Answers requests by their heads alone where there is nothing else to say. It belongs to the event loop."""
 
-    def __init__(self, admission: Admission, gate: Gate, observers: Sequence[Observer]) -> None:
-        """`observers`: are shown the records of those who are refused, as of all others."""
+    def __init__(self, routes: DirectRoutes, admission: Admission, gate: Gate, observers: Sequence[Observer]) -> None:
+        """`routes` bring inputs; `observers` are shown the records of those who are refused, as of all others."""
+        self._routes = routes
         self._admission = admission
         self._gate = gate
         self._observers = observers
@@ -40,15 +36,17 @@ class Refusing:
             target: Its path and query, as they were sent.
             headers: Their names in small letters.
         """
-        if not self._admission.is_full or method != b"POST" or not self._gate.is_open:
+        if not self._admission.is_full or not self._gate.is_open:
             return None
-        route = next((route for route, pattern in _ROUTES.items() if pattern.match(target)), None)
-        if route is None:
+        path = target.partition(b"?")[0].decode("latin-1")
+        # What is quoted in a path is unquoted for the application, which finds its route then.
+        route, _ = self._routes.find(method.decode("latin-1"), path)
+        if route is None or "%" in path:
             return None
         error = self._admission.refusal()
-        record = new_record("POST", target.partition(b"?")[0].decode("latin-1"), read_headers(headers))
-        record.route, record.status, record.error_code = route, STATUS[QueueFull.code], QueueFull.code
-        body = to_json({"error": error_body(error) if route == "/predict" else error.message})
+        record = new_record(method.decode("latin-1"), path, read_headers(headers))
+        record.route, record.status, record.error_code = route.path, STATUS[QueueFull.code], QueueFull.code
+        body = to_json({"error": shaped(path, error_body(error))})
         lines = {
             "retry-after": QueueFull.seconds_to_wait,
             "content-length": len(body),

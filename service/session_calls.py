@@ -22,7 +22,8 @@ class LoadSettings:
     Attributes:
         device: Where.
         threads: Within one operator; 0 leaves the choice to the runtime.
-        decode_threads: Inputs of the model that are decoded at the same time, beside what each batch does for itself.
+        decode_threads: Inputs of the model that are decoded at the same time, in threads kept for that; 0: each batch
+            is decoded by who computes it, one input after another.
         token_limit: Tokens computed together, padding included; a longer text is computed alone.
         limits: On what a caller may send.
     """

@@ -18,16 +18,31 @@ class DirectRoute(APIRoute):
     """Its endpoint takes the request and, by name, the parts of its path as they are, and gives a response."""
 
 
+class DirectRoutes:
+    """Those among some routes, found by their paths."""
+
+    def __init__(self, routes: Iterable[BaseRoute]) -> None:
+        self._routes = [route for route in routes if isinstance(route, DirectRoute)]
+
+    def find(self, method: str, path: str) -> tuple[DirectRoute | None, Mapping[str, str]]:
+        """The route of a request and the parts of its path; none for a path, or a method, that is not for here."""
+        for route in self._routes:
+            found = route.path_regex.match(path)
+            if found and method in (route.methods or ()):
+                return route, found.groupdict()
+        return None, {}
+
+
 class DirectWay:
     """Middleware, the innermost one: a request for a direct route goes to its endpoint, any other on to FastAPI."""
 
-    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+    def __init__(self, app: ASGIApp, routes: DirectRoutes) -> None:
         self._app = app
-        self._routes = [route for route in routes if isinstance(route, DirectRoute)]
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
-        route, parts = self._chosen(scope)
+        route, parts = self._routes.find(scope["method"], scope["path"]) if scope["type"] == "http" else (None, {})
         if route is None:
             await self._app(scope, receive, send)
             return
@@ -38,12 +53,3 @@ class DirectWay:
         except Exception as error:
             response = await answer_to(request, error)
         await response(scope, receive, send)
-
-    def _chosen(self, scope: Scope) -> tuple[DirectRoute | None, Mapping[str, str]]:
-        """The route of a request and the parts of its path; none for a path, or a method, that is not for here."""
-        if scope["type"] == "http":
-            for route in self._routes:
-                found = route.path_regex.match(scope["path"])
-                if found and scope["method"] in (route.methods or ()):
-                    return route, found.groupdict()
-        return None, {}
