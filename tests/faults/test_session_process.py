@@ -99,17 +99,27 @@ def test_one_that_hangs_is_replaced_and_its_batch_computed(serve):
 
 
 @pytest.fixture
-def host() -> Iterator[SessionHost]:
+def host(others) -> Iterator[SessionHost]:
     one = SessionHost(call_seconds=8)
     yield one
     one.close()
 
 
+@pytest.fixture
+def others() -> set[int]:
+    """Session processes of this one that other tests still need."""
+    return _own_processes()
+
+
 SETTINGS = Settings().load_settings(["cpu"])
 
 
-def _process():
-    [pid] = [pid for pid, command in _children(os.getpid()).items() if "session_process" in command]
+def _own_processes():
+    return {pid for pid, command in _children(os.getpid()).items() if "session_process" in command}
+
+
+def _process(others):
+    [pid] = _own_processes() - others
     return pid
 
 
@@ -117,13 +127,13 @@ async def _infer(model, items):
     return await model.infer(items, [LET_THE_MODEL_DECIDE] * len(items))
 
 
-def test_one_that_does_not_even_read_is_replaced(host, bundles):
+def test_one_that_does_not_even_read_is_replaced(host, others, bundles):
     """What is sent is larger than what the socket holds."""
     model = host.load(Bundle.open(bundles / "image-demo" / "1"), SETTINGS)
     pictures = [model.facts.golden_examples[0].item + bytes(100_000)] * 16
 
     async def ask():
-        os.kill(_process(), signal.SIGSTOP)
+        os.kill(_process(others), signal.SIGSTOP)
         with pytest.raises(SessionProcessDied):
             await _infer(model, pictures)
         outcomes = (await _infer(model, pictures)).outcomes
@@ -133,10 +143,10 @@ def test_one_that_does_not_even_read_is_replaced(host, bundles):
     started = time.monotonic()
     assert all(outcome is None or outcome.labels for outcome in asyncio.run(ask()))
     assert time.monotonic() - started < 30
-    assert not [pid for pid, command in _children(os.getpid()).items() if "session_process" in command]
+    assert _own_processes() <= others
 
 
-def test_a_session_that_nobody_holds_is_forgotten_and_is_not_loaded_again(host, bundles):
+def test_a_session_that_nobody_holds_is_forgotten_and_is_not_loaded_again(host, others, bundles):
     images, texts = (host.load(Bundle.open(bundles / name / "1"), SETTINGS) for name in ("image-demo", "text-demo"))
     files = f"/proc/{os.getpid()}/fd"
     before = len(os.listdir(files))
@@ -144,7 +154,7 @@ def test_a_session_that_nobody_holds_is_forgotten_and_is_not_loaded_again(host, 
     ring.append(ring)
     del images, ring
     gc.collect()  # a ring is freed in the midst of anything
-    os.kill(_process(), signal.SIGKILL)
+    os.kill(_process(others), signal.SIGKILL)
 
     async def ask():
         with contextlib.suppress(SessionProcessDied):  # where it had been sent before the death was seen
@@ -160,14 +170,14 @@ def test_a_session_that_nobody_holds_is_forgotten_and_is_not_loaded_again(host, 
     assert len(os.listdir(files)) < before
 
 
-def test_a_session_that_cannot_be_loaded_again_takes_no_other_down(host, bundles, tmp_path, caplog):
+def test_a_session_that_cannot_be_loaded_again_takes_no_other_down(host, others, bundles, tmp_path, caplog):
     shutil.copytree(bundles / "text-demo" / "1", tmp_path / "text")
     text = host.load(Bundle.open(tmp_path / "text"), SETTINGS)
     image = host.load(Bundle.open(bundles / "image-demo" / "1"), SETTINGS)
     picture = image.facts.golden_examples[0].item
     # The file is held open: what is written into it is what the next process will read.
     (tmp_path / "text" / "model.onnx").write_bytes(b"no graph")
-    os.kill(_process(), signal.SIGKILL)
+    os.kill(_process(others), signal.SIGKILL)
 
     async def ask():
         with contextlib.suppress(SessionProcessDied):  # where it had been sent before the death was seen
@@ -199,14 +209,14 @@ host.close()
     assert (done.returncode, done.stdout) == (0, "5\n"), done.stderr
 
 
-def test_a_start_that_fails_leaves_no_process(tmp_path):
+def test_a_start_that_fails_leaves_no_process(others, tmp_path):
     async def start():
         async with create_app(Settings(models=tmp_path)).router.lifespan_context(None):
             pytest.fail("there is nothing to serve")
 
     with pytest.raises(NothingToServe):
         asyncio.run(start())
-    assert not [pid for pid, command in _children(os.getpid()).items() if "session_process" in command]
+    assert _own_processes() <= others
 
 
 def test_models_whose_folders_are_gone_are_loaded_into_the_next_one(serve, bundles, tmp_path):
