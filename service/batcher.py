@@ -117,7 +117,6 @@ class Batcher:
         """Let the runners that are free take what waits."""
         while len(self._at_work) < self._runners and (taken := self._take()):
             model, batch = taken
-            self._metrics.observe_batch(model, len(batch), len(batch) / self._limits.rows)
             # In a context of its own: a batch is of many requests, and at work on none.
             context = contextvars.Context()
             task = asyncio.create_task(self._answer(model, batch), context=context)
@@ -182,7 +181,8 @@ class Batcher:
         ended = time.perf_counter()
         self._put_back(model, [row for row, outcome in answers if outcome is None])
         answered = [(row, outcome) for row, outcome in answers if outcome is not None]
-        self._metrics.observe_answered_batch(model, len(answered), ended - started - inferred.decode_seconds)
+        fill = len(answered) / self._limits.rows
+        self._metrics.observe_batch(model, len(answered), fill, ended - started - inferred.decode_seconds)
         for row, outcome in answered:
             row.decoded = started + inferred.decode_seconds
             row.tell(outcome, ended)

@@ -161,6 +161,11 @@ def error_body(error: LabelsetError) -> dict[str, Any]:
     return {"code": error.code, "message": error.message, "detail": error.detail}
 
 
+def batch_too_large(limit: int) -> BatchTooLarge:
+    """The error of a request with more inputs than `limit`."""
+    return BatchTooLarge(f"a request must hold at most {limit} inputs, got more", limit=limit)
+
+
 def invalid_request(errors: Sequence[Any]) -> InvalidRequest:
     """Name the first of pydantic's findings in the message, the first ten in the detail, and the input in neither."""
     findings = [

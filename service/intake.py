@@ -10,32 +10,33 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import TypeVar
 
 from fastapi import Request
 from pydantic import ValidationError
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.datastructures import UploadFile
 
 from model import preprocess
 from model.errors import LabelsetError
 from model.preprocess.audio_formats import AUDIO_ENDINGS, audio_format
 from service.catalogue import InputKind, Kind
 from service.errors import (
-    BatchTooLarge,
     BodyTooLarge,
     EmptyInput,
     InvalidBase64,
-    InvalidBody,
     InvalidJson,
     InvalidRequest,
     UnsupportedMediaType,
+    batch_too_large,
     invalid_request,
 )
-from service.schemas import PredictJson, PredictOptions
+from service.forms import parsed_form
+from service.schemas import LISTED_OPTIONS, FormOptions, PredictJson, PredictOptions
 from service.wishes import OwnWishes, Wishes
 
 Item = preprocess.Item | LabelsetError
+OptionsT = TypeVar("OptionsT", bound=PredictOptions)
 
 _MAX_BYTES_OUTSIDE_STRINGS = 64 * 1024
 
@@ -109,8 +110,8 @@ async def _from_multipart(request: Request, options: PredictOptions, max_batch_s
     files: list[bytes] = []
     are_recordings: list[bool] = []
     texts: list[Item] = []
-    form = await _parsed_form(request, max_batch_size)
-    try:
+    said: list[tuple[str, str]] = []
+    async with parsed_form(request, max_batch_size) as form:
         for name, part in form.multi_items():
             if name == "files" and isinstance(part, UploadFile):
                 files.append(await part.read())
@@ -119,15 +120,23 @@ async def _from_multipart(request: Request, options: PredictOptions, max_batch_s
                 texts.append(decoded_text(await part.read()) if isinstance(part, UploadFile) else part)
             elif name == "files":
                 raise InvalidRequest("files must be uploaded as files (curl -F files=@photo.jpg), got a plain value")
+            elif name in FormOptions.model_fields and isinstance(part, str):
+                said.append((name, part))
             else:
                 raise InvalidRequest(
-                    f"a form field must be named files (pictures or recordings) or text, got {name[:80]!r}"
+                    "a form field must be named files (pictures or recordings), text or, with a plain value, as an "
+                    f"option ({', '.join(FormOptions.model_fields)}), got {name[:80]!r}"
                 )
-    finally:
-        await form.close()
     if files and texts:
         raise InvalidRequest("one request must hold files or texts, got both")
-    return Inputs("text", texts, options) if texts else Inputs(_kind_of_files(are_recordings), files, options)
+    own_wishes = None
+    if said:
+        for _, value in said:
+            check_json_structure(value.encode(errors="replace"))
+        fields = options_of_fields(FormOptions, said)
+        options, own_wishes = _with_wishes(options, fields), fields.wishes
+    kind: Kind = "text" if texts else _kind_of_files(are_recordings)
+    return Inputs(kind, texts or files, options, own_wishes)
 
 
 def _kind_of_files(are_recordings: Sequence[bool]) -> Kind:
@@ -142,36 +151,6 @@ def _is_recording(content: bytes, media_type: str, name: str = "") -> bool:
     return audio_format(content) is not None or PurePath(name).suffix.lower() in AUDIO_ENDINGS
 
 
-class _MultipartParser(MultiPartParser):
-    """Starlette's parser leaves out a part that is cut off, without a word; this one can tell.
-
-    It keeps files in memory, of which bodies may only have so much: what callers send is never written to a disk, which
-    may be full.
-    """
-
-    spool_max_size = 2**62
-    is_whole = False
-
-    def on_end(self) -> None:
-        self.is_whole = True
-
-
-async def _parsed_form(request: Request, max_batch_size: int) -> FormData:
-    # The body as a whole is limited already, and preprocessing names the limit on a text better than the parser.
-    limits = {"max_files": max_batch_size, "max_fields": max_batch_size, "max_part_size": 2**62}
-    parser = _MultipartParser(request.headers, request.stream(), **limits)
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        if error.message.startswith("Too many"):
-            raise batch_too_large(max_batch_size) from None
-        raise InvalidBody(f"the multipart body cannot be read: {error.message}") from None
-    if not parser.is_whole:
-        await form.close()
-        raise InvalidBody("a multipart body must end with its closing boundary, got one that is cut off")
-    return form
-
-
 def _from_json(body: bytes, options: PredictOptions) -> Inputs:
     check_json_structure(body)
     try:
@@ -181,9 +160,29 @@ def _from_json(body: bytes, options: PredictOptions) -> Inputs:
         if findings[0]["type"] == "json_invalid":
             raise InvalidJson(findings[0]["msg"]) from None
         raise invalid_request(findings) from None
-    wishes = content.model_dump(include=set(PredictOptions.model_fields), exclude_none=True)
     kind, items = _items_of_json(content)
-    return Inputs(kind, items, options.model_copy(update=wishes), content.wishes)
+    return Inputs(kind, items, _with_wishes(options, content), content.wishes)
+
+
+def _with_wishes(options: PredictOptions, body: PredictOptions) -> PredictOptions:
+    """The options of the query, those of the body before them."""
+    return options.model_copy(update=body.model_dump(include=set(PredictOptions.model_fields), exclude_none=True))
+
+
+def options_of_fields(form: type[OptionsT], fields: Sequence[tuple[str, str]]) -> OptionsT:
+    """Options as a query or a form says them: by name, and as text.
+
+    Raises:
+        InvalidRequest: one that is not known, or of the wrong type.
+    """
+    values: dict[str, str | list[str]] = {}
+    for name, value in fields:
+        values[name] = [*values.get(name, ()), value] if name in LISTED_OPTIONS else value
+    try:
+        return form.model_validate(values)
+    except ValidationError as error:
+        findings = error.errors(include_url=False, include_context=False, include_input=False)
+        raise invalid_request(findings) from None
 
 
 def _items_of_json(content: PredictJson) -> tuple[InputKind, list[Item]]:
@@ -249,8 +248,3 @@ def _unsupported(media_type: str) -> UnsupportedMediaType:
     else:
         problem = f"a content type must say what the body is, got {media_type[:80] or 'none'}"
     return UnsupportedMediaType(f"{problem}: {_WHAT_TO_SEND}", content_type=media_type[:80])
-
-
-def batch_too_large(limit: int) -> BatchTooLarge:
-    """The error of a request with more inputs than `limit`."""
-    return BatchTooLarge(f"a request must hold at most {limit} inputs, got more", limit=limit)

@@ -102,15 +102,19 @@ class Metrics:
         if record.model:
             self._of(record.model).observe(record)
 
-    def observe_batch(self, model: ServedModel, rows: int, fill: float) -> None:
-        """Count a batch that a runner has taken; `fill` is the part of the most rows that it may have."""
+    def observe_batch(self, model: ServedModel, rows: int, fill: float, seconds: float) -> None:
+        """Count a batch that a model has answered.
+
+        Args:
+            model: The model.
+            rows: Inputs that it has answered.
+            fill: The part that they are of the most that a batch may have.
+            seconds: How long it took once they were decoded.
+        """
         children = self._of(model)
         children.batch_rows.observe(rows)
         children.batch_fill.observe(fill)
-
-    def observe_answered_batch(self, model: ServedModel, rows: int, seconds: float) -> None:
-        """Count a batch that a model has answered in so many seconds, once it was decoded."""
-        self._of(model).batch_seconds(rows).observe(seconds)
+        children.batch_seconds(rows).observe(seconds)
 
     def statistics(self, model: ServedModel) -> Statistics:
         """The numbers of one version of a model, from the same counters that Prometheus reads."""

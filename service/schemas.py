@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Json, model_validator
 from typing_extensions import TypedDict
 
 from model.manifest import Preprocessing, Provenance, SparsityPolicy, Task
@@ -25,6 +25,12 @@ class PredictOptions(WishFields):
 
 # Options that a query may say several times.
 LISTED_OPTIONS = frozenset({"only", "exclude"})
+
+
+class FormOptions(PredictOptions):
+    """What a form may hold besides its inputs."""
+
+    wishes: Json[list[OwnWishes]] | None = Field(None, description="As in a JSON body, and in JSON.")
 
 
 class PredictJson(PredictOptions):

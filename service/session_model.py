@@ -52,8 +52,8 @@ class SessionModel:
         self._token_limit = settings.token_limit
         self._decoding = ThreadPoolExecutor(settings.decode_threads) if settings.decode_threads else None
 
-    def infer(self, items: Sequence[Item], sparsities: Sequence[Sparsity]) -> Inferred:
-        """Answer inputs of callers."""
+    def infer(self, items: Sequence[Any], sparsities: Sequence[Sparsity]) -> Inferred:
+        """Answer inputs of callers, as `session_host` has sent them."""
         started = time.perf_counter()
         arrays = self._arrays(items, started + _DECODE_SECONDS)
         decoded = time.perf_counter()
@@ -76,19 +76,24 @@ class SessionModel:
         lengths = {place: len(array) for place, array in arrays.items()}
         return _cheapest_batches(lengths, self._token_limit, _TOKENS_OF_A_RUN[self.facts.device])
 
-    def _arrays(self, items: Sequence[Item], deadline: float) -> list[Array | LabelsetError | None]:
+    def _arrays(self, items: Sequence[Any], deadline: float) -> list[Array | LabelsetError | None]:
         """Each input as an array, or why it is none; None of those whose turn has not come in time."""
 
         def array(place: int) -> Array | LabelsetError | None:
             if place and time.perf_counter() > deadline:
                 return None
             try:
-                return self._predictor.preprocess(items[place])
+                return self._predictor.preprocess(_received(items[place]))
             except LabelsetError as error:
                 return error
 
         places = range(len(items))
         return list(self._decoding.map(array, places) if self._decoding else map(array, places))
+
+
+def _received(item: Any) -> Item:
+    """An input as it was before `session_host._sent`; a copy of a large one, which lives as long as it is decoded."""
+    return bytes(item) if isinstance(item, memoryview) else item
 
 
 def _cheapest_batches(lengths: Mapping[int, int], token_limit: int, tokens_of_a_run: int) -> list[list[int]]:

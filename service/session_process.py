@@ -13,7 +13,6 @@ import traceback
 from typing import Any
 
 from model.errors import LabelsetError
-from model.preprocess import Item
 from model.session import available_devices
 from service import session_messages
 from service.session_calls import Call, Drop, Failure, Infer, ListDevices, Load
@@ -35,7 +34,7 @@ class _Models:
             return self._answer(call)
         except LabelsetError as error:
             return Failure(error)
-        except Exception:
+        except BaseException:  # such as the panic of a decoder written in Rust, which is no Exception
             return Failure(None, traceback.format_exc())
 
     def _answer(self, call: Call) -> Any:
@@ -43,7 +42,7 @@ class _Models:
             case Infer(key, items, sparsities):
                 if key not in self._models:
                     raise RuntimeError("this model could not be loaded again after the process before had died")
-                return self._models[key].infer([_received(item) for item in items], sparsities)
+                return self._models[key].infer(items, sparsities)
             case Load(key):
                 self._models[key] = SessionModel(call)
                 return self._models[key].facts
@@ -52,11 +51,6 @@ class _Models:
                 return None
             case ListDevices():
                 return available_devices()
-
-
-def _received(item: Any) -> Item:
-    """An input as it was before `session_host._sent`."""
-    return bytes(item) if isinstance(item, memoryview) else item
 
 
 def main(descriptor: int) -> None:

@@ -1,21 +1,18 @@
 """`POST /predict`: inputs in any of four forms -> their label sets."""
 
 from fastapi import APIRouter, Request, Response
-from pydantic import ValidationError
 from pydantic_core import to_json
 
 from model.errors import LabelsetError
 from model.labels import LabelSet
 from model.predictor import Answer
 from model.words import WordLabels
-from service.errors import invalid_request
-from service.intake import read_inputs
+from service.intake import options_of_fields, read_inputs
 from service.presence import while_wanted
 from service.routes.direct import DirectRoute
 from service.routes.predict_docs import PREDICT_REQUEST, PREDICT_RESPONSES
 from service.routes.state import admitted
 from service.schemas import (
-    LISTED_OPTIONS,
     ErrorBody,
     FailedPrediction,
     Label,
@@ -46,7 +43,7 @@ async def predict(request: Request) -> Response:
     A model that labels words answers with the words of a text, each with its labels.
 
     Without `label_count` and `sparsity_rate` the model decides how many labels there are. Options may stand in the
-    query, and in a JSON body too, which goes before the query; its `wishes` say them for each input apart.
+    query, and in a JSON body or a form too, which goes before the query; its `wishes` say them for each input apart.
 
     A request with one input that fails gets that input's error as its answer. In a batch an input fails alone: the
     answer is 200 and the error stands at its index, even where every input failed.
@@ -72,13 +69,7 @@ def _options(request: Request) -> PredictOptions:
     """
     if not request.scope["query_string"]:
         return _NO_OPTIONS
-    query = request.query_params
-    values = {name: query.getlist(name) if name in LISTED_OPTIONS else query[name] for name in query}
-    try:
-        return PredictOptions.model_validate(values)
-    except ValidationError as error:
-        findings = error.errors(include_url=False, include_context=False, include_input=False)
-        raise invalid_request(findings) from None
+    return options_of_fields(PredictOptions, request.query_params.multi_items())
 
 
 def _prediction(index: int, answer: Answer | LabelsetError) -> Prediction | WordPrediction | FailedPrediction:

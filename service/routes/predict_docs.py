@@ -55,10 +55,13 @@ PREDICT_REQUEST: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "description": "Pictures or recordings in `files`, or texts in `text`, one or many, of one kind.",
+                    "description": "Pictures or recordings in `files`, or texts in `text`, one or many, of one kind; "
+                    "and any of the options, by their names.",
                     "properties": {
                         "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
                         "text": {"type": "array", "items": {"type": "string"}},
+                        **_OPTIONS,
+                        "wishes": {"type": "string", "contentMediaType": "application/json"},
                     },
                 },
             },

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from service.catalogue import ServedModel
-from service.errors import InvalidInferRequest
-from service.intake import Item, batch_too_large, decoded_base64, decoded_text
+from service.errors import InvalidInferRequest, batch_too_large
+from service.intake import Item, decoded_base64, decoded_text
 from service.v2.tensor import split_elements
 from service.v2.wire import InferRequest, RequestedInput
 

@@ -60,6 +60,38 @@ def test_the_query_speaks_for_all_and_the_body_for_each(service, alone):
     assert _labels(answer) == alone
 
 
+def test_a_form_speaks_for_all_and_for_each(service, alone):
+    common = {"label_count": (None, "5"), "max_labels": (None, "4")}
+    texts = [("text", (None, text)) for text in TEXTS]
+    form = [*texts, *common.items(), ("wishes", (None, json.dumps(OWN)))]
+    answer = httpx.post(f"{service.url}/predict", params={"label_count": 1}, files=form)
+    assert _labels(answer) == alone
+    several = [*texts, ("label_count", (None, "5")), ("exclude", (None, "impact")), ("exclude", (None, "collection"))]
+    assert not {"impact", "collection"} & {*itertools.chain(*_labels(httpx.post(answer.url, files=several)))}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("label_count", "many", "label_count: Input should be a valid integer, unable to parse string as an integer"),
+        ("wishes", "[{]", "wishes: Invalid JSON: key must be a string at line 1 column 3"),
+        ("wishes", "[{}, {}]", "wishes must hold one for each of the 1 inputs, got 2"),
+        ("wishes", '[{"max_labels": -1}]', "wishes.0.max_labels: Input should be greater than or equal to 0"),
+    ],
+)
+def test_what_is_malformed_in_a_form_is_refused_by_name(service, name, value, message):
+    answer = httpx.post(f"{service.url}/predict", files=[("text", (None, TEXTS[0])), (name, (None, value))])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+    assert answer.json()["error"]["message"] == message
+
+
+def test_wishes_of_a_great_many_values_in_a_form_are_not_even_parsed(service):
+    answer = httpx.post(
+        f"{service.url}/predict", files=[("text", (None, "a")), ("wishes", (None, f"[{'{},' * 30_000}{{}}]"))]
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+
+
 def test_one_input_may_have_a_list_of_one(ask, alone):
     assert _labels(ask(text=TEXTS[1], wishes=[{"label_count": 2}])) == alone[1:2]
 

@@ -120,6 +120,26 @@ def test_a_caller_who_says_nothing_after_the_handshake_is_closed(files):
             process.kill()
 
 
+def test_a_caller_who_reads_nothing_does_not_hold_up_the_end(files):
+    settings = {**environment(*files), "LABELSET_DRAIN_SECONDS": "30"}
+    with subprocess.Popen(SERVE, stderr=subprocess.PIPE, text=True, env=settings) as process:
+        try:
+            assert process.stderr is not None
+            url = process.stderr.readline().split()[-1]
+            address = urlsplit(url)
+            trusted = ssl.create_default_context(cafile=files[0])
+            with (
+                socket.create_connection((address.hostname, address.port), timeout=60) as plain,
+                trusted.wrap_socket(plain, server_hostname=address.hostname) as idle,
+            ):
+                idle.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert idle.recv(65_536).startswith(b"HTTP/1.1 200")
+                process.terminate()
+                process.wait(timeout=15)
+        finally:
+            process.kill()
+
+
 def test_handshakes_that_do_not_go_on_end_and_leave_files_for_everybody_else(files):
     settings = {**environment(*files), "LABELSET_HEAD_SECONDS": "2"}
     command = ["prlimit", "--nofile=160:160", *SERVE]
