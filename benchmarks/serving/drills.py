@@ -4,8 +4,8 @@ import concurrent.futures
 import http.client
 import itertools
 import json
+import multiprocessing
 import shutil
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.serving.contestant import post
-from benchmarks.serving.flood import flood
+from benchmarks.serving.flood import flood, going_first
 from benchmarks.serving.load import begin, finish, load, write_requests
 from benchmarks.serving.ours import Ours, own_request
 from benchmarks.serving.processes import Processes, free_port
@@ -90,9 +90,13 @@ def overload(server: Server, seconds: int, times: int = 10) -> Record:
     try:
         load(server.port, server.requests, _CONNECTIONS, 1)
         before = load(server.port, server.requests, _CONNECTIONS, seconds)
-        with _Watch(server.port) as watch:
+        # In a process of its own: it must not wait for what the flood does in this one.
+        with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
+            beside.submit(_watch, server.port, 0).result()  # it is there now
+            watching = beside.submit(_watch, server.port, seconds)
             requests = _ever_others(server.workload.items)
             flooded = flood(server.port, requests, before.per_second * times, seconds, connections=1024)
+            readyz_ms = watching.result()
         after = load(server.port, server.requests, _CONNECTIONS, seconds)
     finally:
         server.freeze()
@@ -107,7 +111,7 @@ def overload(server: Server, seconds: int, times: int = 10) -> Record:
         "refusals": len(flooded.refused_ms),
         **_percentiles("refusal", flooded.refused_ms),
         **_percentiles("good", flooded.good_ms),
-        **_percentiles("readyz", watch.taken_ms),
+        **_percentiles("readyz", readyz_ms),
         **_percentiles("sent_late", flooded.late_ms),
         "others": len(flooded.other_statuses) + flooded.broken,
         "unsent": flooded.unsent,
@@ -166,29 +170,17 @@ class _Service:
             time.sleep(0.1)
 
 
-class _Watch(threading.Thread):
-    """Asks a small question twenty times a second, as whoever balances loads does."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__(daemon=True)
-        self._port = port
-        self._over = threading.Event()
-        self.taken_ms: list[float] = []
-
-    def __enter__(self) -> "_Watch":
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self.join()
-
-    def run(self) -> None:
-        """Ask until it is over."""
-        while not self._over.wait(0.05):
+def _watch(port: int, seconds: float) -> list[float]:
+    """Ask a small question twenty times a second, as whoever balances loads does: milliseconds until the answers."""
+    taken_ms = []
+    end = time.monotonic() + seconds
+    with going_first():
+        while time.monotonic() < end:
             before = time.perf_counter()
-            if _status(self._port, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n") == 200:
-                self.taken_ms.append((time.perf_counter() - before) * 1e3)
+            if _status(port, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n") == 200:
+                taken_ms.append((time.perf_counter() - before) * 1e3)
+            time.sleep(0.05)
+    return taken_ms
 
 
 def _replace(port: int, workload: Workload, model: Path, version: int) -> None:
