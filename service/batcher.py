@@ -119,7 +119,7 @@ class Batcher:
             model, batch = taken
             # In a context of its own: a batch is of many requests, and at work on none.
             context = contextvars.Context()
-            task = asyncio.create_task(self._answer(model, batch), context=context)
+            task = asyncio.create_task(self._run(model, batch), context=context)
             self._at_work[task] = batch
             task.add_done_callback(self._end, context=context)
 
@@ -148,6 +148,17 @@ class Batcher:
         for row in batch:
             row.taken = now
         return model, batch
+
+    async def _run(self, model: ServedModel, batch: list[_Row]) -> None:
+        """A runner: answers a batch, and what waits then."""
+        task = asyncio.current_task()
+        assert task
+        taken: tuple[ServedModel, list[_Row]] | None = (model, batch)
+        while taken:
+            model, self._at_work[task] = taken
+            await self._answer(model, self._at_work[task])
+            # On its way before those who have just been told are heard: until then the session process would idle.
+            taken = self._take()
 
     async def _answer(self, model: ServedModel, rows: Sequence[_Row], is_alone: bool = False) -> None:
         """Compute one batch and tell whoever waits for it; `is_alone`: nobody else tries again at the same time."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.deadlines import Deadlines
 from service.refusing import Refusing
 
 # After the time of a body is up its request is answered, and the caller has this long to read the answer.
@@ -41,9 +42,9 @@ def impatient_protocol(
         is_leaving: Whether an answer must be the last one on its connection.
         refusing: Answers what need not reach the application.
     """
+    arriving = Deadlines(min(head_seconds, body_seconds))
 
     class ImpatientProtocol(HttpToolsProtocol):
-        _arriving: asyncio.TimerHandle | None = None
         _leaving: asyncio.TimerHandle | None = None
         _head_bytes = 0
         _is_refused = False
@@ -53,7 +54,7 @@ def impatient_protocol(
             self._unanswered: deque[RequestResponseCycle] = deque()
             if len(self.connections) > max_connections:
                 transport.abort()
-            self._must_arrive_in(head_seconds)
+            arriving.set(transport, head_seconds)
 
         def data_received(self, data: bytes) -> None:
             self._head_bytes += len(data)
@@ -63,20 +64,20 @@ def impatient_protocol(
                     self.transport.abort()
                 else:
                     self.send_400_response(f"the head of a request must have at most {_MAX_HEAD_BYTES} bytes")
-            is_waited_for = self._arriving or self._unanswered or self.timeout_keep_alive_task
+            is_waited_for = self.transport in arriving or self._unanswered or self.timeout_keep_alive_task
             if not is_waited_for and not self.transport.is_closing():
                 # Empty lines before a request begin none, and have ended uvicorn's wait for it.
-                self._must_arrive_in(head_seconds)
+                arriving.set(self.transport, head_seconds)
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
             self._unset_keepalive_if_required()  # it may have come together with one that was refused
-            if self._arriving is None:  # else it is the first on its connection, which has been waited for already
-                self._must_arrive_in(head_seconds)
+            if self.transport not in arriving:  # else it is the first, which has been waited for already
+                arriving.set(self.transport, head_seconds)
 
         def on_headers_complete(self) -> None:
             # Also of a body that nobody reads, because its request was refused.
-            self._must_arrive_in(body_seconds + _SECONDS_TO_READ)
+            arriving.set(self.transport, body_seconds + _SECONDS_TO_READ)
             if self._refuse():
                 return
             super().on_headers_complete()
@@ -93,7 +94,7 @@ def impatient_protocol(
                 super().on_body(body)
 
         def on_message_complete(self) -> None:
-            self._must_arrive_in(None)
+            arriving.lift(self.transport)
             self._head_bytes = 0
             if self._is_refused:
                 self._is_refused = False
@@ -152,18 +153,13 @@ def impatient_protocol(
             self.transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._must_arrive_in(None)
+            arriving.lift(self.transport)
             if self._leaving is not None:
                 self._leaving.cancel()
             for cycle in self._unanswered:  # uvicorn tells the last one only, and the others would write to nowhere
                 cycle.disconnected = True
                 cycle.message_event.set()
             super().connection_lost(exc)
-
-        def _must_arrive_in(self, seconds: float | None) -> None:
-            if self._arriving is not None:
-                self._arriving.cancel()
-            self._arriving = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
     return ImpatientProtocol
 

@@ -8,6 +8,7 @@ goes first, since an answer that lies unread would be timed as one that is late.
 import asyncio
 import contextlib
 import itertools
+import math
 import os
 import threading
 import time
@@ -30,6 +31,7 @@ class Flood:
         late_ms: How much later than planned each request was sent: what the client itself adds to the times.
         unsent: Requests for which no connection was free.
         client_cores: What of a core the client itself has used.
+        end: When no more were sent, by `time.perf_counter`.
     """
 
     seconds: float
@@ -41,6 +43,7 @@ class Flood:
     broken: int = 0
     unsent: int = 0
     client_cores: float = 0.0
+    end: float = math.inf
 
 
 def flood(
@@ -68,10 +71,13 @@ async def _flood(
     port: int, requests: Iterator[bytes], per_second: float, seconds: float, connections: int, refusal: int
 ) -> Flood:
     found = Flood(seconds)
-    used = time.process_time()
     free: deque[_Client] = deque()
+    free.extend(_Client(port, found, free, refusal) for _ in range(connections))
+    for client in free:  # as wrk does: how fast callers are let in is another question
+        await client.connect()
+    used = time.process_time()
     begin = time.perf_counter()
-    free.extend(_Client(port, found, free, refusal, begin + seconds) for _ in range(connections))
+    found.end = begin + seconds
     for number in itertools.count():
         due = begin + number / per_second
         if due > begin + seconds:
@@ -100,13 +106,12 @@ async def _flood(
 class _Client(asyncio.Protocol):
     """A connection, opened again when the server has closed it."""
 
-    def __init__(self, port: int, found: Flood, free: "deque[_Client]", refusal: int, end: float) -> None:
+    def __init__(self, port: int, found: Flood, free: "deque[_Client]", refusal: int) -> None:
         self.transport: asyncio.WriteTransport | None = None
         self._port = port
         self._found = found
         self._free = free
         self._refusal = refusal
-        self._end = end
         self._sent = 0.0
         self._received = b""
 
@@ -156,7 +161,7 @@ class _Client(asyncio.Protocol):
     def _count(self, status: int, taken: float) -> None:
         if status == 200:
             self._found.good_ms.append(taken)
-            self._found.good_in_time += time.perf_counter() < self._end
+            self._found.good_in_time += time.perf_counter() < self._found.end
         elif status == self._refusal:
             self._found.refused_ms.append(taken)
         else:
