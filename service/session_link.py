@@ -19,6 +19,10 @@ from service import session_messages
 from service.session_calls import Call, Failure
 from service.session_channel import SessionChannel
 
+# Of glibc: what is larger goes back to the system when it is freed. Else this limit rises with what is freed, and each
+# thread's arena keeps the room of a model that was loaded there once and has been replaced since.
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
+
 logger = logging.getLogger("labelset.service")
 
 
@@ -47,7 +51,7 @@ class SessionLink:
                 # Not with -m: what it sends would be of types of its `__main__`. -P: the folder that we happen to be in
                 # is no place to import from, unless we do.
                 [sys.executable, "-P", "-c", f"from service.session_process import main; main({theirs.fileno()})"],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={**_MALLOC, **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )

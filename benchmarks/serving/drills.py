@@ -4,7 +4,6 @@ import concurrent.futures
 import http.client
 import itertools
 import json
-import multiprocessing
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.serving.contestant import post
-from benchmarks.serving.flood import flood, going_first
+from benchmarks.serving.flood import flood
 from benchmarks.serving.load import begin, finish, load, write_requests
 from benchmarks.serving.ours import Ours, own_request
 from benchmarks.serving.processes import Processes, free_port
 from benchmarks.serving.rounds import Record
 from benchmarks.serving.server import Server, ask
+from benchmarks.serving.watch import watching
 from benchmarks.serving.workloads import Workload
 from model.bundle import GOLDEN
 from model.golden import GoldenExample
@@ -90,13 +90,9 @@ def overload(server: Server, seconds: int, times: int = 10) -> Record:
     try:
         load(server.port, server.requests, _CONNECTIONS, 1)
         before = load(server.port, server.requests, _CONNECTIONS, seconds)
-        # In a process of its own: it must not wait for what the flood does in this one.
-        with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
-            beside.submit(_watch, server.port, 0).result()  # it is there now
-            watching = beside.submit(_watch, server.port, seconds)
+        with watching(server.port, seconds) as readyz_ms:
             requests = _ever_others(server.workload.items)
             flooded = flood(server.port, requests, before.per_second * times, seconds, connections=1024)
-            readyz_ms = watching.result()
         after = load(server.port, server.requests, _CONNECTIONS, seconds)
     finally:
         server.freeze()
@@ -168,19 +164,6 @@ class _Service:
                 self.processes.end()
                 raise RuntimeError(f"the service does not start: {self.processes.tail()}")
             time.sleep(0.1)
-
-
-def _watch(port: int, seconds: float) -> list[float]:
-    """Ask a small question twenty times a second, as whoever balances loads does: milliseconds until the answers."""
-    taken_ms = []
-    end = time.monotonic() + seconds
-    with going_first():
-        while time.monotonic() < end:
-            before = time.perf_counter()
-            if _status(port, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n") == 200:
-                taken_ms.append((time.perf_counter() - before) * 1e3)
-            time.sleep(0.05)
-    return taken_ms
 
 
 def _replace(port: int, workload: Workload, model: Path, version: int) -> None:
