@@ -95,7 +95,11 @@ class Batcher:
         ]
         self._queues.setdefault(model, deque()).extend(rows)
         self._begin()
-        outcomes = await asyncio.gather(*(row.answer for row in rows))
+        try:
+            outcomes = [await row.answer for row in rows]
+        finally:
+            for row in rows:  # of a caller who has left
+                row.answer.cancel()
         _record_stages(rows)
         return outcomes
 
@@ -116,11 +120,10 @@ class Batcher:
     def _begin(self) -> None:
         """Let the runners that are free take what waits."""
         while len(self._at_work) < self._runners and (taken := self._take()):
-            model, batch = taken
             # In a context of its own: a batch is of many requests, and at work on none.
             context = contextvars.Context()
-            task = asyncio.create_task(self._run(model, batch), context=context)
-            self._at_work[task] = batch
+            task = asyncio.create_task(self._run(taken), context=context)
+            self._at_work[task] = taken[1]
             task.add_done_callback(self._end, context=context)
 
     def _end(self, task: "asyncio.Task[None]") -> None:
@@ -149,11 +152,10 @@ class Batcher:
             row.taken = now
         return model, batch
 
-    async def _run(self, model: ServedModel, batch: list[_Row]) -> None:
+    async def _run(self, taken: tuple[ServedModel, list[_Row]] | None) -> None:
         """A runner: answers a batch, and what waits then."""
         task = asyncio.current_task()
         assert task
-        taken: tuple[ServedModel, list[_Row]] | None = (model, batch)
         while taken:
             model, self._at_work[task] = taken
             await self._answer(model, self._at_work[task])

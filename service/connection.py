@@ -16,8 +16,6 @@ from service.refusing import Refusing
 
 # After the time of a body is up its request is answered, and the caller has this long to read the answer.
 _SECONDS_TO_READ = 5.0
-# At the end, for a caller of whom nothing is wanted any more.
-_SECONDS_TO_PART = 0.5
 # Head and trailers of a request; what other servers allow is between 8 and 80 KB.
 _MAX_HEAD_BYTES = 64 * 1024
 # A chunk of one byte has five around it.
@@ -141,12 +139,6 @@ def impatient_protocol(
             super().resume_writing()
             if self._leaving is not None:
                 self._leaving.cancel()
-
-        def shutdown(self) -> None:
-            super().shutdown()
-            if not self._unanswered and not self.transport.get_write_buffer_size():
-                # Nothing is owed him; over TLS it would be waited for that he says goodbye as well.
-                self.loop.call_later(_SECONDS_TO_PART, self.transport.abort)
 
         def timeout_keep_alive_handler(self) -> None:
             # Not close: that would wait for the caller to take what he has not taken so far.

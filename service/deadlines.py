@@ -36,7 +36,9 @@ class Deadlines:
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for transport in [transport for transport, due in self._due.items() if due <= now]:
-            del self._due[transport]
-            transport.abort()
+        late = [transport for transport, due in self._due.items() if due <= now]
+        for transport in late:
+            self.lift(transport)
         self._looking = loop.call_later(self._look_seconds, self._look) if self._due else None
+        for transport in late:
+            transport.abort()

@@ -10,7 +10,7 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import ValidationError
@@ -71,7 +71,7 @@ async def read_inputs(request: Request, options: PredictOptions, max_batch_size:
 
     Args:
         request: Its body is not read yet.
-        options: Those of the query; what a JSON body says goes before them.
+        options: Those of the query; what a JSON body or a form says goes before them.
         max_batch_size: Inputs that one request may hold.
 
     Raises:
@@ -131,12 +131,18 @@ async def _from_multipart(request: Request, options: PredictOptions, max_batch_s
         raise InvalidRequest("one request must hold files or texts, got both")
     own_wishes = None
     if said:
-        for _, value in said:
-            check_json_structure(value.encode(errors="replace"))
-        fields = options_of_fields(FormOptions, said)
+        # As of a JSON body: megabytes of wishes would stop the event loop.
+        fields = await asyncio.to_thread(_options_of_form, said)
         options, own_wishes = _with_wishes(options, fields), fields.wishes
     kind: Kind = "text" if texts else _kind_of_files(are_recordings)
     return Inputs(kind, texts or files, options, own_wishes)
+
+
+def _options_of_form(fields: Sequence[tuple[str, str]]) -> FormOptions:
+    for name, value in fields:
+        if name == "wishes":
+            check_json_structure(value.encode(errors="replace"), "wishes")
+    return options_of_fields(FormOptions, fields)
 
 
 def _kind_of_files(are_recordings: Sequence[bool]) -> Kind:
@@ -175,9 +181,12 @@ def options_of_fields(form: type[OptionsT], fields: Sequence[tuple[str, str]]) -
     Raises:
         InvalidRequest: one that is not known, or of the wrong type.
     """
-    values: dict[str, str | list[str]] = {}
+    values: dict[str, Any] = {}
     for name, value in fields:
-        values[name] = [*values.get(name, ()), value] if name in LISTED_OPTIONS else value
+        if name in LISTED_OPTIONS:
+            values.setdefault(name, []).append(value)
+        else:
+            values[name] = value
     try:
         return form.model_validate(values)
     except ValidationError as error:
@@ -204,16 +213,16 @@ def _sentences(words: list[str] | list[list[str]]) -> list[Item]:
     return [tuple(map(str, sentence)) for sentence in sentences]
 
 
-def check_json_structure(body: bytes) -> None:
+def check_json_structure(content: bytes, what: str = "a JSON body") -> None:
     """Refuse JSON of a great many values before a parser makes objects of them: 64 MiB of `1,` become 13 GB."""
     # Without escaped backslashes and then escaped quotes, every quote left begins or ends a string.
-    unescaped = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    unescaped = content.replace(rb"\\", b"").replace(rb"\"", b"")
     if unescaped.count(b'"') <= _MAX_BYTES_OUTSIDE_STRINGS:
         outside = unescaped.split(b'"')[::2]
         if sum(map(len, outside)) <= _MAX_BYTES_OUTSIDE_STRINGS:
             return
     raise BodyTooLarge(
-        f"a JSON body must have at most {_MAX_BYTES_OUTSIDE_STRINGS} bytes outside of its strings, got more",
+        f"{what} must have at most {_MAX_BYTES_OUTSIDE_STRINGS} bytes outside of its strings, got more",
         limit=_MAX_BYTES_OUTSIDE_STRINGS,
     )
 

@@ -30,7 +30,7 @@ LISTED_OPTIONS = frozenset({"only", "exclude"})
 class FormOptions(PredictOptions):
     """What a form may hold besides its inputs."""
 
-    wishes: Json[list[OwnWishes]] | None = Field(None, description="As in a JSON body, and in JSON.")
+    wishes: Json[list[OwnWishes] | None] = Field(None, description="As in a JSON body, and in JSON.")
 
 
 class PredictJson(PredictOptions):

@@ -30,7 +30,6 @@ from service.tls import check_certificate
 _KEEP_ALIVE_SECONDS = 75
 _SECONDS_TO_SPEAK = 0.1
 _TICK_SECONDS = 1.0
-_OBJECTS_UNTIL_A_SEARCH = 20_000
 
 
 class ServerProcess:
@@ -83,8 +82,6 @@ class ServerProcess:
         # answered for 50 ms. The models are not loaded yet: they may go.
         gc.collect()
         gc.freeze()
-        # A request makes hundreds of objects: every second one would search for garbage, of which there is hardly any.
-        gc.set_threshold(_OBJECTS_UNTIL_A_SEARCH, 10, 10)
         try:
             self._server.run(sockets=[self._listener])
         except KeyboardInterrupt:

@@ -52,4 +52,6 @@ class DirectWay:
             response = await route.endpoint(request, **parts)
         except Exception as error:
             response = await answer_to(request, error)
+            # An error that was an answer, and is raised, holds the frame that holds it, and with it the body.
+            error.__traceback__ = None
         await response(scope, receive, send)

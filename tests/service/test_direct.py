@@ -1,12 +1,16 @@
 """Requests that bring inputs go past FastAPI, and nobody can tell by the answers."""
 
 import asyncio
+import gc
+import weakref
 
 import httpx
 import pytest
+from fastapi import APIRouter
 
+from model.preprocess import ImageCorrupt
 from service.app import create_app
-from service.routes.direct import DirectWay
+from service.routes.direct import DirectRoute, DirectRoutes, DirectWay
 from service.settings import Settings
 
 SENTENCE = "The group sent phishing mails."
@@ -105,3 +109,31 @@ def test_an_error_that_nobody_foresaw_is_told_as_on_any_route(path):
     assert "secret" not in answer.text
     with pytest.raises(AttributeError):  # so that the server logs its trace
         asyncio.run(ask(raises=True))
+
+
+def test_what_a_refused_request_held_is_gone_with_its_answer(bundles):
+    # Without waiting for a search for garbage: bodies of megabytes would pile up until then.
+    class Body:
+        pass
+
+    held = []
+
+    async def predict(request):
+        body = Body()
+        held.append(weakref.ref(body))
+        answers = [ImageCorrupt("the JPEG file cannot be decoded")]
+        raise answers[0]
+
+    async def ask():
+        routes = APIRouter(route_class=DirectRoute)
+        routes.post("/predict")(predict)
+        way = DirectWay(create_app(Settings(models=bundles)), DirectRoutes(routes.routes))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(way), base_url="http://service") as client:
+            return (await client.post("/predict")).status_code
+
+    gc.disable()
+    try:
+        assert asyncio.run(ask()) == 422
+        assert [body() for body in held] == [None]
+    finally:
+        gc.enable()

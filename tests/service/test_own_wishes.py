@@ -90,6 +90,12 @@ def test_wishes_of_a_great_many_values_in_a_form_are_not_even_parsed(service):
         f"{service.url}/predict", files=[("text", (None, "a")), ("wishes", (None, f"[{'{},' * 30_000}{{}}]"))]
     )
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+    assert answer.json()["error"]["message"].startswith("wishes must have at most 65536 bytes outside of its strings")
+
+
+def test_no_wishes_in_a_form_are_none(service):
+    form = [("text", (None, TEXTS[0])), ("wishes", (None, "null"))]
+    assert httpx.post(f"{service.url}/predict", files=form).status_code == 200
 
 
 def test_one_input_may_have_a_list_of_one(ask, alone):
