@@ -18,7 +18,7 @@ from benchmarks.serving.ours import Ours, own_request
 from benchmarks.serving.processes import Processes, free_port
 from benchmarks.serving.rounds import Record
 from benchmarks.serving.server import Server, ask
-from benchmarks.serving.watch import watching
+from benchmarks.serving.watch import Watch
 from benchmarks.serving.workloads import Workload
 from model.bundle import GOLDEN
 from model.golden import GoldenExample
@@ -90,9 +90,9 @@ def overload(server: Server, seconds: int, times: int = 10) -> Record:
     try:
         load(server.port, server.requests, _CONNECTIONS, 1)
         before = load(server.port, server.requests, _CONNECTIONS, seconds)
-        with watching(server.port, seconds) as readyz_ms:
+        with Watch(server.port, seconds) as watch:
             requests = _ever_others(server.workload.items)
-            flooded = flood(server.port, requests, before.per_second * times, seconds, connections=1024)
+            flooded = flood(server.port, requests, before.per_second * times, seconds, 1024, begun=watch.begin)
         after = load(server.port, server.requests, _CONNECTIONS, seconds)
     finally:
         server.freeze()
@@ -107,11 +107,13 @@ def overload(server: Server, seconds: int, times: int = 10) -> Record:
         "refusals": len(flooded.refused_ms),
         **_percentiles("refusal", flooded.refused_ms),
         **_percentiles("good", flooded.good_ms),
-        **_percentiles("readyz", readyz_ms),
+        **_percentiles("readyz", watch.taken_ms),
+        "readyz_failures": watch.failures,
         **_percentiles("sent_late", flooded.late_ms),
         "others": len(flooded.other_statuses) + flooded.broken,
         "unsent": flooded.unsent,
         "client_cores": flooded.client_cores,
+        "client_niceness": flooded.niceness,
     }
 
 

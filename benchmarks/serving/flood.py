@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import uvloop
@@ -31,6 +31,7 @@ class Flood:
         late_ms: How much later than planned each request was sent: what the client itself adds to the times.
         unsent: Requests for which no connection was free.
         client_cores: What of a core the client itself has used.
+        niceness: That of the client; below 0 it went before others.
         end: When no more were sent, by `time.perf_counter`.
     """
 
@@ -43,15 +44,25 @@ class Flood:
     broken: int = 0
     unsent: int = 0
     client_cores: float = 0.0
+    niceness: int = 0
     end: float = math.inf
 
 
 def flood(
-    port: int, requests: Iterator[bytes], per_second: float, seconds: float, connections: int, refusal: int = 503
+    port: int,
+    requests: Iterator[bytes],
+    per_second: float,
+    seconds: float,
+    connections: int,
+    refusal: int = 503,
+    begun: Callable[[], None] = lambda: None,
 ) -> Flood:
-    """Send requests at this rate over at most so many connections; without a free one, a request is not sent."""
+    """Send requests at this rate over at most so many connections; without a free one, a request is not sent.
+
+    `begun` is called when the connections are open.
+    """
     with going_first():
-        return uvloop.run(_flood(port, requests, per_second, seconds, connections, refusal))
+        return uvloop.run(_flood(port, requests, per_second, seconds, connections, refusal, begun))
 
 
 @contextlib.contextmanager
@@ -68,13 +79,20 @@ def going_first() -> Iterator[None]:
 
 
 async def _flood(
-    port: int, requests: Iterator[bytes], per_second: float, seconds: float, connections: int, refusal: int
+    port: int,
+    requests: Iterator[bytes],
+    per_second: float,
+    seconds: float,
+    connections: int,
+    refusal: int,
+    begun: Callable[[], None],
 ) -> Flood:
-    found = Flood(seconds)
+    found = Flood(seconds, niceness=os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
     free: deque[_Client] = deque()
     free.extend(_Client(port, found, free, refusal) for _ in range(connections))
     for client in free:  # as wrk does: how fast callers are let in is another question
         await client.connect()
+    begun()
     used = time.process_time()
     begin = time.perf_counter()
     found.end = begin + seconds
