@@ -7,8 +7,9 @@ from fastapi import Request
 from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from service.errors import BatchTooLarge, InvalidBody, batch_too_large
+from service.errors import InvalidBody, InvalidRequest, batch_too_large
 
+INPUT_FIELDS = ("files", "text")
 # Beside the inputs; the event loop takes some 20 us for each.
 _MAX_OPTIONS = 100
 
@@ -33,7 +34,8 @@ async def parsed_form(request: Request, max_batch_size: int) -> AsyncIterator[Fo
 
     Raises:
         InvalidBody: a body that is none, or is cut off.
-        BatchTooLarge: more than `max_batch_size` files, or fields of which some must be more than as many inputs.
+        BatchTooLarge: more than `max_batch_size` inputs, as far as that can be told while they are read.
+        InvalidRequest: more options than a form may have.
     """
     # The body as a whole is limited already, and preprocessing names the limit on a text better than the parser.
     max_fields = max_batch_size + _MAX_OPTIONS
@@ -42,10 +44,11 @@ async def parsed_form(request: Request, max_batch_size: int) -> AsyncIterator[Fo
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        if error.message.startswith("Too many files"):
-            raise batch_too_large(max_batch_size) from None
         if error.message.startswith("Too many"):
-            raise BatchTooLarge(f"a form must have at most {max_fields} fields, got more", limit=max_fields) from None
+            inputs = sum(name in INPUT_FIELDS for name, _ in parser.items)
+            if error.message.startswith("Too many files") or inputs > max_batch_size:
+                raise batch_too_large(max_batch_size) from None
+            raise InvalidRequest(f"a form must have at most {_MAX_OPTIONS} options, got more") from None
         raise InvalidBody(f"the multipart body cannot be read: {error.message}") from None
     try:
         if not parser.is_whole:

@@ -125,7 +125,8 @@ def test_who_says_that_he_sends_no_more_has_left(victim):
     body = b"It encrypts the disk."
     for sent in (body, body[:10]):
         with socket.create_connection(victim.address, timeout=60) as connection:
-            connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + sent)
+            # Held back until there is more, so that it arrives together with the end.
+            connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + sent, socket.MSG_MORE)
             connection.shutdown(socket.SHUT_WR)
             assert _all(connection) == b""
     assert victim.log.read_text().count("caller_left") >= 1

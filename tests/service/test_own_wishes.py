@@ -93,6 +93,13 @@ def test_wishes_of_a_great_many_values_in_a_form_are_not_even_parsed(service):
     assert answer.json()["error"]["message"].startswith("wishes must have at most 65536 bytes outside of its strings")
 
 
+def test_a_form_of_very_many_options_is_refused_as_one(service):
+    form = [("text", (None, TEXTS[0])), *[("exclude", (None, f"label {number}")) for number in range(12_000)]]
+    answer = httpx.post(f"{service.url}/predict", files=form)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+    assert answer.json()["error"]["message"] == "a form must have at most 100 options, got more"
+
+
 def test_no_wishes_in_a_form_are_none(service):
     form = [("text", (None, TEXTS[0])), ("wishes", (None, "null"))]
     assert httpx.post(f"{service.url}/predict", files=form).status_code == 200
