@@ -39,6 +39,5 @@ class Deadlines:
         late = [transport for transport, due in self._due.items() if due <= now]
         for transport in late:
             self.lift(transport)
+            loop.call_soon(transport.abort)  # not here: one that fails must not keep the others from it
         self._looking = loop.call_later(self._look_seconds, self._look) if self._due else None
-        for transport in late:
-            transport.abort()

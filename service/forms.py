@@ -9,7 +9,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from service.errors import InvalidBody, InvalidRequest, batch_too_large
 
-INPUT_FIELDS = ("files", "text")
+_INPUT_FIELDS = ("files", "text")
 # Beside the inputs; the event loop takes some 20 us for each.
 _MAX_OPTIONS = 100
 
@@ -45,7 +45,7 @@ async def parsed_form(request: Request, max_batch_size: int) -> AsyncIterator[Fo
         form = await parser.parse()
     except MultiPartException as error:
         if error.message.startswith("Too many"):
-            inputs = sum(name in INPUT_FIELDS for name, _ in parser.items)
+            inputs = sum(name in _INPUT_FIELDS for name, _ in parser.items)
             if error.message.startswith("Too many files") or inputs > max_batch_size:
                 raise batch_too_large(max_batch_size) from None
             raise InvalidRequest(f"a form must have at most {_MAX_OPTIONS} options, got more") from None

@@ -98,7 +98,7 @@ def _drills(found: Found) -> Iterator[str]:
             f"goodput {r['goodput_to_peak']:.2f} of the peak; "
             f"{r['refusals']} refusals, p50 {r.get('refusal_p50_ms', 0):.1f} ms, "
             f"at most {r.get('refusal_max_ms', 0):.1f} ms; other failures {r['others']}; "
-            f"`/readyz` p99 {r.get('readyz_p99_ms', 0):.1f} ms. "
+            f"`/readyz` p99 {r.get('readyz_p99_ms', 0):.1f} ms, failures {r.get('readyz_failures', 'not counted')}. "
             f"The client itself took {r['client_cores']:.2f} of a core and sent late by {r['sent_late_p99_ms']:.1f} ms "
             "(p99)."
         )

@@ -19,7 +19,7 @@ class Wire(asyncio.Transport):
             raise RuntimeError("foreseen by this test")
 
 
-def test_what_is_late_is_ended_at_most_an_eighth_of_the_shortest_time_too_late():
+def test_what_is_late_is_ended_and_nothing_else():
     async def wait():
         deadlines, early, late, lifted, renewed = Deadlines(0.4), *(Wire() for _ in range(4))
         begin = asyncio.get_running_loop().time()
@@ -46,9 +46,8 @@ def test_one_that_cannot_be_ended_keeps_no_other_from_it():
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         deadlines, broken, sound = Deadlines(0.1), Wire(broken=True), Wire()
         deadlines.set(broken, 0.1)
-        deadlines.set(sound, 0.3)
+        deadlines.set(sound, 0.1)
         await asyncio.sleep(1)
         return broken.ended, sound.ended
 
-    broken, sound = asyncio.run(wait())
-    assert broken < sound
+    assert None not in asyncio.run(wait())
