@@ -94,17 +94,17 @@ class Service:
         shutil.rmtree(folder)
         staging.rename(folder)
 
-    def held(self) -> tuple[float, int]:
-        """Megabytes (PSS) and open files of all of its processes."""
-        pids, memory, files = [self.process.pid], 0, 0
+    def held(self) -> Record:
+        """Megabytes (PSS) and open files of all of its processes, and the part of the memory that the first has."""
+        pids, memory, files = [self.process.pid], [], 0
         for pid in pids:  # grows as children are found
             with suppress(FileNotFoundError, ProcessLookupError):
                 for thread in Path(f"/proc/{pid}/task").iterdir():
                     pids += [int(child) for child in (thread / "children").read_text().split()]
                 rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-                memory += int(rollup.partition("\nPss:")[2].split()[0])
+                memory.append(int(rollup.partition("\nPss:")[2].split()[0]) / 1024)
                 files += len(os.listdir(f"/proc/{pid}/fd"))
-        return memory / 1024, files
+        return {"pss_mb": sum(memory), "service_pss_mb": memory[0], "open_files": files}
 
 
 class Load:
@@ -178,14 +178,13 @@ async def _soak(service: Service, load: Load, callers: int, seconds: float, samp
     records: list[Record] = []
     for number in range(samples):
         await asyncio.sleep(max(0.0, started + seconds * (number + 1) / samples - time.monotonic()))
-        megabytes, files = await asyncio.to_thread(service.held)
-        records.append({
-            "minutes": (time.monotonic() - started) / 60, "pss_mb": megabytes, "open_files": files,
-            "requests": load.answers.total(),
-        })  # fmt: skip
+        held = await asyncio.to_thread(service.held)
+        minutes = (time.monotonic() - started) / 60
+        records.append({"minutes": minutes, "requests": load.answers.total(), **held})
         if number % max(1, samples // 20) == 0:
             click.echo(
-                "{minutes:7.1f} min {pss_mb:7.1f} MB {open_files:5d} files {requests:8d} requests".format(**records[-1])
+                "{minutes:7.1f} min {pss_mb:7.1f} MB, {service_pss_mb:.1f} in the service; {open_files} files; "
+                "{requests} requests".format(**records[-1])
             )
     await asyncio.gather(*tasks)
     return records
@@ -212,7 +211,9 @@ def _draw(records: list[Record], path: Path) -> None:
 
     figure, (above, below) = plt.subplots(2, sharex=True, figsize=(8, 5))
     minutes = [record["minutes"] for record in records]
-    above.plot(minutes, [record["pss_mb"] for record in records])
+    above.plot(minutes, [record["pss_mb"] for record in records], label="all processes")
+    above.plot(minutes, [record["service_pss_mb"] for record in records], label="the service, without its sessions")
+    above.legend()
     above.set_ylabel("memory (PSS), MB")
     above.set_ylim(bottom=0)
     below.plot(minutes, [record["open_files"] for record in records])
