@@ -3,22 +3,14 @@
 The names and what they mean stand in docs/observability.md.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from weakref import WeakKeyDictionary
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    Summary,
-    disable_created_metrics,
-)
-from prometheus_client.core import GaugeMetricFamily, Metric, Sample
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from model.errors import LabelsetError
@@ -26,17 +18,13 @@ from model.labels import LabelSet
 from service.admission import Admission
 from service.catalogue import Catalogue, ServedModel
 from service.record import RequestRecord
-
-# A switch of the whole library: the time of creation of each series would double their number.
-disable_created_metrics()  # type: ignore[no-untyped-call]
+from service.tallies import Family, Histogram, Number, Sum, counters, gauges, histograms, summaries
 
 # A model with more has no counter of each label: every label is a series, and a scrape reads them all.
 MAX_COUNTED_LABELS = 1000
 
 _MODEL = ("model", "version")
 _STAGES = ("queue", "decode", "infer")
-_OUTCOMES = ("answered", "failed")
-_RESULTS = ("hit", "miss")
 _SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
@@ -78,15 +66,10 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._requests = Counter(
-            "labelset_requests", "Requests answered.", ("route", "method", "status"), registry=self.registry
-        )
-        self._errors = Counter(
-            "labelset_request_errors", "Requests answered with an error.", ("code",), registry=self.registry
-        )
-        # Found by their labels once: their number is bounded, as that of all series is.
-        self._requests_like = cache(self._requests.labels)
-        self._errors_of = cache(self._errors.labels)
+        self._requests = counters("labelset_requests", "Requests answered.", ("route", "method", "status"))
+        self._errors = counters("labelset_request_errors", "Requests answered with an error.", ("code",))
+        self.registry.register(self._requests)
+        self.registry.register(self._errors)
         self._families = _ModelFamilies(self.registry)
         self._models: WeakKeyDictionary[ServedModel, _ModelMetrics] = WeakKeyDictionary()
 
@@ -96,9 +79,9 @@ class Metrics:
 
     def observe(self, record: RequestRecord) -> None:
         """Count a request that has ended."""
-        self._requests_like(record.route, record.method, record.status).inc()
+        self._requests.of(record.route, record.method, str(record.status)).value += 1
         if record.error_code:
-            self._errors_of(record.error_code).inc()
+            self._errors.of(record.error_code).value += 1
         if record.model:
             self._of(record.model).observe(record)
 
@@ -121,28 +104,27 @@ class Metrics:
         return self._families.statistics(model)
 
     def _of(self, model: ServedModel) -> "_ModelMetrics":
-        if model not in self._models:
-            self._models[model] = self._families.bind(model)
-        return self._models[model]
+        found = self._models.get(model)
+        if found is None:
+            found = self._models[model] = self._families.bind(model)
+        return found
 
 
 class _ModelFamilies:
     """The metrics that every model has, not yet those of one model."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, what: str, *more: str) -> Counter:
-            return Counter(f"labelset_{name}", what, (*_MODEL, *more), registry=registry)
+        def counter(name: str, what: str, *more: str) -> Family[Number]:
+            return counters(f"labelset_{name}", what, (*_MODEL, *more))
 
-        def histogram(name: str, what: str, buckets: tuple[float, ...], *more: str) -> Histogram:
-            return Histogram(f"labelset_{name}", what, (*_MODEL, *more), registry=registry, buckets=buckets)
+        def histogram(name: str, what: str, bounds: tuple[float, ...], *more: str) -> Family[Histogram]:
+            return histograms(f"labelset_{name}", what, (*_MODEL, *more), bounds)
 
         self._request = histogram("request_seconds", "Whole requests.", _SECONDS, "outcome")
-        self._last_request = Gauge(
-            "labelset_last_request_timestamp_seconds", "When the last request ended.", _MODEL, registry=registry
-        )
+        self._last_request = gauges("labelset_last_request_timestamp_seconds", "When the last request ended.", _MODEL)
         self._stage = histogram("stage_seconds", "Stages of requests, one after the other.", _SECONDS, "stage")
-        self._batch_seconds = Summary(
-            "labelset_batch_seconds", "Batches answered, by their inputs.", (*_MODEL, "rows"), registry=registry
+        self._batch_seconds = summaries(
+            "labelset_batch_seconds", "Batches answered, by their inputs.", (*_MODEL, "rows")
         )
         self._batch_rows = histogram("batch_rows", "Inputs of a batch.", _ROWS)
         self._batch_fill = histogram("batch_fill_ratio", "Inputs of a batch, of the most it may have.", _FILLS)
@@ -151,35 +133,42 @@ class _ModelFamilies:
         self._set_size = histogram("label_set_size", "Labels of a label set.", _SIZES)
         self._empty_sets = counter("empty_label_sets", "Label sets without a label.")
         self._positives = counter("label_positives", "Label sets that hold the label.", "label")
+        for family in vars(self).values():
+            registry.register(family)
 
     def bind(self, model: ServedModel) -> "_ModelMetrics":
         """The metrics of one model, found by their names once and for all."""
         own = (model.name, model.version)
         labels = model.manifest.labels if len(model.manifest.labels) <= MAX_COUNTED_LABELS else ()
         return _ModelMetrics(
-            requests={outcome: self._request.labels(*own, outcome) for outcome in _OUTCOMES},
-            last_request=self._last_request.labels(*own),
-            stages={stage: self._stage.labels(*own, stage) for stage in _STAGES},
-            batch_seconds=lambda rows: self._batch_seconds.labels(*own, rows),
-            batch_rows=self._batch_rows.labels(*own),
-            batch_fill=self._batch_fill.labels(*own),
-            input_errors=lambda code: self._input_errors.labels(*own, code),
-            cache_lookups={result: self._cache_lookups.labels(*own, result) for result in _RESULTS},
-            set_size=self._set_size.labels(*own),
-            empty_sets=self._empty_sets.labels(*own),
-            positives={label: self._positives.labels(*own, label) for label in labels},
+            answered=self._request.of(*own, "answered"),
+            failed=self._request.of(*own, "failed"),
+            last_request=self._last_request.of(*own),
+            stages={stage: self._stage.of(*own, stage) for stage in _STAGES},
+            batch_seconds=lambda rows: self._batch_seconds.of(*own, str(rows)),
+            batch_rows=self._batch_rows.of(*own),
+            batch_fill=self._batch_fill.of(*own),
+            input_errors=partial(self._input_errors.of, *own),
+            cache_hits=self._cache_lookups.of(*own, "hit"),
+            cache_misses=self._cache_lookups.of(*own, "miss"),
+            set_size=self._set_size.of(*own),
+            empty_sets=self._empty_sets.of(*own),
+            positives={label: self._positives.of(*own, label) for label in labels},
         )
 
     def statistics(self, model: ServedModel) -> Statistics:
         """What was counted of one model."""
-        own = {"model": model.name, "version": model.version}
-        batches = _timed(self._batch_seconds, own, "rows")
+        own = (model.name, model.version)
+        last_request = self._last_request.find(*own)
+        batches = _timed(self._batch_seconds.beginning_with(*own))
         return Statistics(
-            last_request=sum(sample.value for sample in _samples(self._last_request, own)),
-            requests=_timed(self._request, own, "outcome"),
-            stages=_timed(self._stage, own, "stage"),
+            last_request=last_request.value if last_request else 0.0,
+            requests=_timed(self._request.beginning_with(*own)),
+            stages=_timed(self._stage.beginning_with(*own)),
             batches={rows: batches[str(rows)] for rows in sorted(map(int, batches))},
-            cache_lookups={sample.labels["result"]: int(sample.value) for sample in _samples(self._cache_lookups, own)},
+            cache_lookups={
+                result: int(number.value) for result, number in self._cache_lookups.beginning_with(*own).items()
+            },
         )
 
 
@@ -187,28 +176,30 @@ class _ModelFamilies:
 class _ModelMetrics:
     """The metrics of one version of a model."""
 
-    requests: dict[str, Histogram]
-    last_request: Gauge
+    answered: Histogram
+    failed: Histogram
+    last_request: Number
     stages: dict[str, Histogram]
-    batch_seconds: Callable[[int], Summary]
+    batch_seconds: Callable[[int], Sum]
     batch_rows: Histogram
     batch_fill: Histogram
-    input_errors: Callable[[str], Counter]
-    cache_lookups: dict[str, Counter]
+    input_errors: Callable[[str], Number]
+    cache_hits: Number
+    cache_misses: Number
     set_size: Histogram
-    empty_sets: Counter
-    positives: dict[str, Counter]
+    empty_sets: Number
+    positives: dict[str, Number]
 
     def observe(self, record: RequestRecord) -> None:
-        self.requests["failed" if record.error_code else "answered"].observe(record.whole.seconds)
-        self.last_request.set_to_current_time()
+        (self.failed if record.error_code else self.answered).observe(record.ended - record.started)
+        self.last_request.value = time.time()
         for name, stage in record.stages.items():
-            self.stages[name].observe(stage.seconds)
-        self.cache_lookups["hit"].inc(record.cache_hits)
-        self.cache_lookups["miss"].inc(record.cache_misses)
+            self.stages[name].observe(stage.end - stage.start)
+        self.cache_hits.value += record.cache_hits
+        self.cache_misses.value += record.cache_misses
         for outcome in record.outcomes:
             if isinstance(outcome, LabelsetError):
-                self.input_errors(outcome.code).inc()
+                self.input_errors(outcome.code).value += 1
                 continue
             # Of a token classifier each word has a label set.
             for label_set in [outcome] if isinstance(outcome, LabelSet) else outcome.values():
@@ -217,24 +208,14 @@ class _ModelMetrics:
     def _observe_label_set(self, label_set: LabelSet) -> None:
         self.set_size.observe(label_set.label_count)
         if not label_set.labels:
-            self.empty_sets.inc()
+            self.empty_sets.value += 1
         if self.positives:
             for label, _ in label_set.labels:
-                self.positives[label].inc()
+                self.positives[label].value += 1
 
 
-def _samples(family: MetricWrapperBase, own: Mapping[str, str]) -> Iterator[Sample]:
-    """What a family holds of one model."""
-    for metric in family.collect():
-        yield from (sample for sample in metric.samples if own.items() <= sample.labels.items())
-
-
-def _timed(family: Histogram | Summary, own: Mapping[str, str], by: str) -> dict[str, Timed]:
-    """Counts and seconds of one model, by one more label."""
-    found: dict[str, dict[str, float]] = {}
-    for sample in _samples(family, own):
-        found.setdefault(sample.labels[by], {})[sample.name.rpartition("_")[2]] = sample.value
-    return {value: Timed(int(parts["count"]), parts["sum"]) for value, parts in found.items()}
+def _timed(family: Mapping[str, Histogram | Sum]) -> dict[str, Timed]:
+    return {value: Timed(one.count, one.sum) for value, one in family.items()}
 
 
 class _ServiceState(Collector):
