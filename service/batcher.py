@@ -13,7 +13,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from model.errors import LabelsetError
 from model.preprocess import InputError, Item
@@ -36,28 +36,76 @@ _FAILED = "the service failed to answer; its log says why"
 _CHARS_OF_A_TOKEN = 4
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Row:
-    """An input in a queue, and the future of its answer."""
+    """An input in a queue, and what has become of it."""
 
     item: Item
     sparsity: Sparsity
     order: int
-    answer: "asyncio.Future[Outcome]"
+    asked: "Asked"
     # Of a text about its tokens: how many there are is known when it is computed, and looked at then.
-    length: int = 0
-    # A batch is of many requests, and at work on none.
-    request_id: str | None = field(default_factory=current_request_id)
-    queued: float = field(default_factory=time.perf_counter)
+    length: int
+    queued: float
     taken: float = 0.0
     decoded: float = 0.0
     answered: float = 0.0
+    outcome: Outcome | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has no answer, and somebody waits for one."""
+        return self.outcome is None and self.asked.is_wanted
 
     def tell(self, outcome: Outcome, now: float) -> None:
         """Give the answer to whoever waits for it."""
-        self.answered = now
-        if not self.answer.done():  # its caller may have left meanwhile
-            self.answer.set_result(outcome)
+        if self.outcome is None:
+            self.answered = now
+            self.outcome = outcome
+            self.asked.tell()
+
+
+class Asked:
+    """Inputs of a request, or of several that ask the same, on their way to their answers."""
+
+    def __init__(self) -> None:
+        self.rows: list[_Row] = []
+        # A batch is of many requests, and at work on none.
+        self.request_id = current_request_id()
+        self.is_wanted = True
+        self._open = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def begin(self, rows: list[_Row]) -> None:
+        """These are the inputs."""
+        self.rows, self._open = rows, len(rows)
+
+    async def outcomes(self, came: float = 0.0) -> list[Outcome]:
+        """What becomes of each input. Where all who wait here are cancelled, it is not computed any more.
+
+        Args:
+            came: When who waits here did so, by `time.perf_counter`, if another had asked the same before: the record
+                of his request tells the stages since then.
+        """
+        if self._open:
+            # Everybody has a future to himself: one that is waited for by who is cancelled is so too.
+            answered = asyncio.get_running_loop().create_future()
+            self._waiting.append(answered)
+            try:
+                await answered
+            finally:
+                self._waiting.remove(answered)
+                self.is_wanted = bool(self._waiting)
+        _record_stages(self.rows, came)
+        return [row.outcome for row in self.rows if row.outcome is not None]
+
+    def tell(self) -> None:
+        """One more input has its answer."""
+        self._open -= 1
+        if not self._open:
+            for answered in self._waiting:
+                if not answered.done():  # its caller may have left in this moment
+                    answered.set_result(None)
 
 
 class Batcher:
@@ -78,30 +126,21 @@ class Batcher:
         self._at_work: dict[asyncio.Task[None], list[_Row]] = {}
         self._trying_again = asyncio.Lock()
 
-    async def infer(self, model: ServedModel, inputs: Sequence[tuple[Item, Sparsity]]) -> list[Outcome]:
-        """Answer inputs, in whatever batches they end up; one that fails fails alone.
-
-        Where the caller is cancelled, his inputs are not computed any more.
+    def ask(self, model: ServedModel, inputs: Sequence[tuple[Item, Sparsity]]) -> Asked:
+        """Have inputs answered, in whatever batches they end up; one that fails fails alone.
 
         Raises:
             NotReady: the batcher is closed.
         """
         if self._closed:
             raise NotReady("the service is shutting down")
-        loop = asyncio.get_running_loop()
-        rows = [
-            _Row(item, sparsity, next(self._orders), loop.create_future(), _length(model, item))
-            for item, sparsity in inputs
-        ]
-        self._queues.setdefault(model, deque()).extend(rows)
+        asked, now = Asked(), time.perf_counter()
+        asked.begin(
+            [_Row(item, sparsity, next(self._orders), asked, _length(model, item), now) for item, sparsity in inputs]
+        )
+        self._queues.setdefault(model, deque()).extend(asked.rows)
         self._begin()
-        try:
-            outcomes = [await row.answer for row in rows]
-        finally:
-            for row in rows:  # of a caller who has left
-                row.answer.cancel()
-        _record_stages(rows)
-        return outcomes
+        return asked
 
     @property
     def waiting(self) -> int:
@@ -113,7 +152,7 @@ class Batcher:
         self._closed = True
         while self._at_work:
             for task, batch in self._at_work.items():
-                if all(row.answer.done() for row in batch):
+                if not any(row.is_open for row in batch):
                     task.cancel()
             await asyncio.wait(self._at_work, timeout=_LOOK_SECONDS)
 
@@ -131,8 +170,7 @@ class Batcher:
         if not task.cancelled() and (error := task.exception()):
             logger.error("a runner failed", exc_info=error)
         for row in batch:  # nobody waits on for a runner that is gone
-            if not row.answer.done():
-                row.tell(LabelsetError(_FAILED), time.perf_counter())
+            row.tell(LabelsetError(_FAILED), time.perf_counter())
         self._begin()
 
     def _take(self) -> tuple[ServedModel, list[_Row]] | None:
@@ -181,7 +219,7 @@ class Batcher:
 
     async def _attempt(self, model: ServedModel, rows: Sequence[_Row]) -> Exception | None:
         """Compute those for which somebody still waits, and tell him; gives the error where that failed."""
-        present = [row for row in rows if not row.answer.done()]
+        present = [row for row in rows if row.is_open]
         if not present:
             return None
         started = time.perf_counter()
@@ -212,9 +250,7 @@ class Batcher:
 
     def _forget_the_departed(self) -> None:
         """Drop the inputs whose callers have left, so that they take no place in a batch."""
-        present = {
-            model: deque(row for row in queue if not row.answer.cancelled()) for model, queue in self._queues.items()
-        }
+        present = {model: deque(row for row in queue if row.asked.is_wanted) for model, queue in self._queues.items()}
         self._queues = {model: queue for model, queue in present.items() if queue}
 
 
@@ -244,19 +280,21 @@ def _length(model: ServedModel, item: Item) -> int:
 
 
 def _give_up(model: ServedModel, row: _Row, error: Exception) -> None:
-    own_id = {"request_id": row.request_id}
+    own_id = {"request_id": row.asked.request_id}
     logger.error("%s/%s failed to answer", model.name, model.version, extra=own_id, exc_info=error)
     row.tell(LabelsetError(_FAILED), time.perf_counter())
 
 
-def _record_stages(rows: Sequence[_Row]) -> None:
-    """Tell the request at hand how its input that was answered last has spent its time here."""
+def _record_stages(rows: Sequence[_Row], came: float) -> None:
+    """Tell the request at hand how its input that was answered last has spent its time here, since it came."""
     if not rows:
         return
     # An input of which no array could be made has not been computed.
-    last = max(rows, key=lambda row: (row.answered, not isinstance(row.answer.result(), InputError)))
+    last = max(rows, key=lambda row: (row.answered, not isinstance(row.outcome, InputError))) if rows[1:] else rows[0]
     decoded = max(last.taken, last.decoded)
-    stages = current_record().stages
-    stages.update(queue=Stage(last.queued, last.taken), decode=Stage(last.taken, decoded))
-    if not isinstance(last.answer.result(), InputError):
+    stages = {"queue": Stage(last.queued, last.taken), "decode": Stage(last.taken, decoded)}
+    if not isinstance(last.outcome, InputError):
         stages["infer"] = Stage(decoded, last.answered)
+    if came:
+        stages = {name: Stage(max(start, came), end) for name, (start, end) in stages.items() if end > came}
+    current_record().stages.update(stages)

@@ -28,7 +28,7 @@ class Pipeline:
         self._cache = cache
         self._batcher = batcher
         self._limits = limits
-        self._sharing: Sharing[list[LabelSets | LabelsetError]] = Sharing()
+        self._sharing = Sharing()
 
     async def answer(self, model: ServedModel, items: Sequence[Item], wishes: Wishes) -> list[Answer | LabelsetError]:
         """Answer inputs; one that cannot be answered fails alone, its error in its place.
@@ -45,17 +45,9 @@ class Pipeline:
         each = wishes.each(len(items))
         sparsities = [wish.sparsity for wish in each]
         with self.admission.hold(len(items)):
-            compute = functools.partial(self._computed_once, model)
+            compute = functools.partial(self._outcomes, model)
             record.outcomes = outcomes = await self._cache.get(model, items, sparsities, compute)
         return [_named(item, outcome, wish) for item, outcome, wish in zip(items, outcomes, each, strict=True)]
-
-    async def _computed_once(
-        self, model: ServedModel, items: Sequence[Item], sparsities: Sequence[Sparsity]
-    ) -> list[LabelSets | LabelsetError]:
-        """The outcomes, of a computation that is under way where there is one."""
-        # A picture that many ask for at once, or a request that is sent again because it was slow.
-        question = (model, tuple(sparsities), tuple(map(_Same, items)))
-        return await self._sharing.get(question, lambda: self._outcomes(model, items, sparsities))
 
     async def _outcomes(
         self, model: ServedModel, items: Sequence[Item], sparsities: Sequence[Sparsity]
@@ -67,8 +59,15 @@ class Pipeline:
             for item, sparsity, refusal in zip(items, sparsities, refusals, strict=True)
             if refusal is None and not isinstance(item, LabelsetError)
         ]
-        answers = iter(await self._batcher.infer(model, sound))
-        return [refusal or next(answers) for refusal in refusals]
+        if not sound:
+            return [refusal for refusal in refusals if refusal]
+        # A picture that many ask for at once, or a request that is sent again because it was slow.
+        question = (model, tuple([(_Same(item), sparsity) for item, sparsity in sound]))
+        answers = await self._sharing.get(question, lambda: self._batcher.ask(model, sound))
+        if len(answers) == len(items):
+            return answers
+        told = iter(answers)
+        return [refusal or next(told) for refusal in refusals]
 
     async def close(self) -> None:
         """Answer what somebody waits for, and take nothing more."""

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -10,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from model.errors import LabelsetError
 from model.labels import LabelSet
 from model.predictor import LabelSets
-from model.session import Sparsity
+from model.session import LET_THE_MODEL_DECIDE, Sparsity
 from service.catalogue import ServedModel
 from service.errors import InvalidRequest, UnknownLabel
 
@@ -53,6 +54,8 @@ class WishFields(BaseModel):
 
     def wish(self) -> "Wish":
         """What is wished."""
+        if not self.model_fields_set & WishFields.model_fields.keys():
+            return _NO_WISH
         return Wish(
             sparsity=Sparsity(self.label_count, self.sparsity_rate),
             max_labels=self.max_labels,
@@ -122,9 +125,15 @@ class Wish:
 
     def told(self, label_sets: LabelSets) -> LabelSets:
         """What of an answer its caller wants to be told."""
+        if self._tells_all:
+            return label_sets
         if isinstance(label_sets, LabelSet):
             return self._told(label_sets)
         return {word: self._told(label_set) for word, label_set in label_sets.items()}
+
+    @cached_property
+    def _tells_all(self) -> bool:
+        return self == Wish(self.sparsity)
 
     def _told(self, label_set: LabelSet) -> LabelSet:
         labels = tuple(
@@ -135,6 +144,9 @@ class Wish:
             and (self.only is None or scored.label in self.only)
         )
         return replace(label_set, labels=labels[: self.max_labels])
+
+
+_NO_WISH = Wish(LET_THE_MODEL_DECIDE)
 
 
 def _similar(label: str, labels: Sequence[str]) -> list[str]:

@@ -64,6 +64,10 @@ def _inputs(*lengths, sparsity=LET_THE_MODEL_DECIDE):
     return [("disk" * length, sparsity) for length in lengths]
 
 
+async def _answers(batcher, model, inputs):
+    return await batcher.ask(model, inputs).outcomes()
+
+
 async def _reached(condition):
     async with asyncio.timeout(20):
         while not condition():
@@ -74,7 +78,7 @@ def test_the_answers_are_those_of_the_model_in_the_order_of_the_inputs(run, mode
     expected = Predictor(model.bundle).predict(TEXTS)
 
     async def ask():
-        return await batcher().infer(model, [(text, LET_THE_MODEL_DECIDE) for text in TEXTS])
+        return await _answers(batcher(), model, [(text, LET_THE_MODEL_DECIDE) for text in TEXTS])
 
     for answer, own in zip(run(ask()), expected, strict=True):
         assert [label for label, _ in answer.labels] == [label for label, _ in own.labels]
@@ -84,9 +88,11 @@ def test_the_answers_are_those_of_the_model_in_the_order_of_the_inputs(run, mode
 def test_what_comes_while_a_runner_is_busy_goes_together_whoever_sent_it(run, model, gate):
     async def ask():
         one = batcher()
-        first = asyncio.create_task(one.infer(model, _inputs(4)))
+        first = asyncio.create_task(_answers(one, model, _inputs(4)))
         await _reached(lambda: gate.batches)
-        others = [asyncio.create_task(one.infer(model, _inputs(4, sparsity=Sparsity(label_count=k)))) for k in range(4)]
+        others = [
+            asyncio.create_task(_answers(one, model, _inputs(4, sparsity=Sparsity(label_count=k)))) for k in range(4)
+        ]
         await _reached(lambda: one.waiting == 4)
         gate.open()
         return await first, [(await other)[0] for other in others]
@@ -110,9 +116,9 @@ def test_what_comes_while_a_runner_is_busy_goes_together_whoever_sent_it(run, mo
 def test_a_batch_holds_what_fits_the_oldest_first_and_texts_of_one_length(run, model, gate, limits, lengths, batches):
     async def ask():
         one = batcher(**limits)
-        first = asyncio.create_task(one.infer(model, _inputs(5)))
+        first = asyncio.create_task(_answers(one, model, _inputs(5)))
         await _reached(lambda: gate.batches)
-        rest = asyncio.create_task(one.infer(model, _inputs(*lengths)))
+        rest = asyncio.create_task(_answers(one, model, _inputs(*lengths)))
         await _reached(lambda: one.waiting == len(lengths))
         gate.open()
         await asyncio.gather(first, rest)
@@ -125,14 +131,14 @@ def test_a_row_that_breaks_its_batch_fails_alone_and_its_request_is_named(run, m
     async def ask():
         one = batcher()
         take_in_hand(RequestRecord(request_id="mine"))
-        first = asyncio.create_task(one.infer(model, _inputs(4)))
+        first = asyncio.create_task(_answers(one, model, _inputs(4)))
         await _reached(lambda: gate.batches)
-        rest = asyncio.create_task(one.infer(model, _inputs(5, POISON, 6)))
+        rest = asyncio.create_task(_answers(one, model, _inputs(5, POISON, 6)))
         await _reached(lambda: one.waiting == 3)
         gate.open()
         await first
         answers = await rest
-        again = await one.infer(model, _inputs(7))
+        again = await _answers(one, model, _inputs(7))
         return [isinstance(answer, LabelsetError) for answer in (*answers, *again)]
 
     assert run(ask()) == [False, True, False, False]
@@ -155,7 +161,7 @@ def test_who_was_left_for_later_by_the_runner_comes_next_and_is_answered(run, ho
 
     pictures.hosted.infer = noted
     items = [small, huge_picture, *[small] * 6]
-    answers = run(batcher(rows=8).infer(pictures, [(item, LET_THE_MODEL_DECIDE) for item in items]))
+    answers = run(_answers(batcher(rows=8), pictures, [(item, LET_THE_MODEL_DECIDE) for item in items]))
     assert taken == [[8, 6], [6, 0]]
     assert [bool(answer.labels) for answer in (answers[0], *answers[2:])] == [True] * 7
 
@@ -170,7 +176,7 @@ def test_a_text_does_not_wait_for_younger_ones_that_were_left_for_later(run, mod
         return Inferred([outcome, *[None] * (len(items) - 1)], seconds)
 
     monkeypatch.setattr(ServedModel, "infer", one_of_them)
-    answers = run(batcher(rows=2).infer(model, _inputs(9, 4, 9, 9, 9)))
+    answers = run(_answers(batcher(rows=2), model, _inputs(9, 4, 9, 9, 9)))
     assert taken == [[9, 9], [4, 9], [9, 9], [9, 9], [9]]
     assert [bool(answer.labels) for answer in answers] == [True] * 5
 
@@ -178,10 +184,10 @@ def test_a_text_does_not_wait_for_younger_ones_that_were_left_for_later(run, mod
 def test_who_has_left_is_not_computed(run, model, gate):
     async def ask():
         one = batcher()
-        first = asyncio.create_task(one.infer(model, _inputs(4)))
+        first = asyncio.create_task(_answers(one, model, _inputs(4)))
         await _reached(lambda: gate.batches)
-        left = asyncio.create_task(one.infer(model, _inputs(5, 6)))
-        stays = asyncio.create_task(one.infer(model, _inputs(7)))
+        left = asyncio.create_task(_answers(one, model, _inputs(5, 6)))
+        stays = asyncio.create_task(_answers(one, model, _inputs(7)))
         await _reached(lambda: one.waiting == 3)
         left.cancel()
         await asyncio.sleep(0)
@@ -196,14 +202,14 @@ def test_who_has_left_is_not_computed(run, model, gate):
 def test_who_has_left_takes_no_place_in_a_batch(run, model, gate):
     async def ask():
         one = batcher(rows=2)
-        first = asyncio.create_task(one.infer(model, _inputs(4)))
+        first = asyncio.create_task(_answers(one, model, _inputs(4)))
         await _reached(lambda: gate.batches)
-        stays = asyncio.create_task(one.infer(model, _inputs(5)))
-        left = asyncio.create_task(one.infer(model, _inputs(5, 5, 5)))
+        stays = asyncio.create_task(_answers(one, model, _inputs(5)))
+        left = asyncio.create_task(_answers(one, model, _inputs(5, 5, 5)))
         await _reached(lambda: one.waiting == 4)
         left.cancel()
         await asyncio.sleep(0)
-        comes = asyncio.create_task(one.infer(model, _inputs(6)))
+        comes = asyncio.create_task(_answers(one, model, _inputs(6)))
         await _reached(lambda: one.waiting == 5)
         gate.open()
         await asyncio.gather(first, stays, comes)
@@ -222,7 +228,7 @@ def test_a_session_that_answers_too_few_has_failed_and_nobody_waits_on(run, mode
 
     async def ask():
         async with asyncio.timeout(20):
-            return await batcher().infer(model, _inputs(4, 5))
+            return await _answers(batcher(), model, _inputs(4, 5))
 
     assert all(isinstance(answer, LabelsetError) for answer in run(ask()))
     assert {record.getMessage() for record in caplog.records} == {"text-demo/1 failed to answer"}
@@ -231,14 +237,14 @@ def test_a_session_that_answers_too_few_has_failed_and_nobody_waits_on(run, mode
 def test_closing_answers_what_waits_and_takes_nothing_more(run, model, gate):
     async def ask():
         one = batcher()
-        asked = [asyncio.create_task(one.infer(model, _inputs(4)))]
+        asked = [asyncio.create_task(_answers(one, model, _inputs(4)))]
         await _reached(lambda: gate.batches)
-        asked += [asyncio.create_task(one.infer(model, _inputs(4))) for _ in range(2)]
+        asked += [asyncio.create_task(_answers(one, model, _inputs(4))) for _ in range(2)]
         await _reached(lambda: one.waiting == 2)
         gate.open()
         await one.close()
         with pytest.raises(NotReady):
-            await one.infer(model, _inputs(4))
+            await _answers(one, model, _inputs(4))
         return len(await asyncio.gather(*asked))
 
     assert run(ask()) == 3
@@ -247,7 +253,7 @@ def test_closing_answers_what_waits_and_takes_nothing_more(run, model, gate):
 def test_several_runners_work_at_the_same_time(run, model, gate):
     async def ask():
         one = batcher(rows=1, runners=3)
-        asked = [asyncio.create_task(one.infer(model, _inputs(4))) for _ in range(3)]
+        asked = [asyncio.create_task(_answers(one, model, _inputs(4))) for _ in range(3)]
         await _reached(lambda: len(gate.batches) == 3)
         gate.open()
         await asyncio.gather(*asked)
@@ -258,9 +264,9 @@ def test_several_runners_work_at_the_same_time(run, model, gate):
 def test_each_runner_takes_its_share_of_what_waits(run, model, gate):
     async def ask():
         one = batcher(rows=32, runners=2)
-        first = asyncio.create_task(one.infer(model, _inputs(4, 4)))
+        first = asyncio.create_task(_answers(one, model, _inputs(4, 4)))
         await _reached(lambda: len(gate.batches) == 2)  # both are at work
-        rest = asyncio.create_task(one.infer(model, _inputs(*[5] * 7)))
+        rest = asyncio.create_task(_answers(one, model, _inputs(*[5] * 7)))
         await _reached(lambda: one.waiting == 7)
         gate.open()
         return await asyncio.gather(first, rest)

@@ -6,159 +6,188 @@ import time
 
 import pytest
 
-from service.record import RequestRecord, Stage, current_record, take_in_hand
+from model.errors import LabelsetError
+from model.session import LET_THE_MODEL_DECIDE
+from service.batcher import Batcher
+from service.catalogue import ServedModel
+from service.metrics import Metrics
+from service.record import RequestRecord, take_in_hand
+from service.repository import Repository
+from service.settings import BatchLimits, Settings
 from service.sharing import Sharing
 
-
-class Work:
-    """Counts how often it is begun and cancelled; goes on when it is let."""
-
-    def __init__(self) -> None:
-        self.begun = self.cancelled = 0
-        self.may_end = asyncio.Event()
-
-    async def run(self) -> str:
-        self.begun += 1
-        try:
-            await self.may_end.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        return f"result {self.begun}"
+TEXT = "It encrypts the disk."
 
 
-def _run(scenario):
-    async def with_time():
-        async with asyncio.timeout(20):
-            return await scenario()
+class Shop:
+    """A batcher with one runner, whose model answers when it is let, and how many inputs it was asked."""
 
-    return asyncio.run(with_time())
+    def __init__(self, model, monkeypatch):
+        self.computed, self.is_open = 0, False
+        self.began = 0.0
+        self.model, self.batcher, self.sharing = model, Batcher(BatchLimits(8, 1000), 1, Metrics()), Sharing()
+        infer = ServedModel.infer
+
+        async def held(model, items, sparsities):
+            self.computed += len(items)
+            self.began = time.perf_counter()
+            while not self.is_open:
+                await asyncio.sleep(0.005)
+            return await infer(model, items, sparsities)
+
+        monkeypatch.setattr(ServedModel, "infer", held)
+
+    async def ask(self, key, text=TEXT):
+        """What becomes of a text, as one of those who ask it by this key."""
+        return await self.sharing.get(key, lambda: self.batcher.ask(self.model, [(text, LET_THE_MODEL_DECIDE)]))
+
+    async def callers(self, *keys):
+        tasks = [asyncio.create_task(self.ask(key)) for key in keys]
+        await asyncio.sleep(0.02)
+        return tasks
 
 
-async def _callers(sharing, work, keys):
-    tasks = [asyncio.create_task(sharing.get(key, work.run)) for key in keys]
-    await asyncio.sleep(0.01)
-    return tasks
+@pytest.fixture
+def shop(host, monkeypatch):
+    return Shop(Repository.open(Settings(), host).catalogue.get("text-demo"), monkeypatch)
 
 
-def test_who_wants_the_same_at_the_same_time_gets_the_same():
+def test_who_asks_the_same_at_the_same_time_gets_the_same(run, shop):
     async def scenario():
-        sharing, work = Sharing(), Work()
-        tasks = await _callers(sharing, work, ["a", "b", "a", "a"])
-        assert work.begun == 2
-        work.may_end.set()
-        first, _, *rest = await asyncio.gather(*tasks)
-        assert [first, *rest] == [first] * 3
+        tasks = await shop.callers("a", "b", "a", "a")
+        shop.is_open = True
+        [first], _, *rest = await asyncio.gather(*tasks)
+        assert first.labels
+        assert all(outcome is first for [outcome] in rest)
+        assert shop.computed == 2
         # What is done is not kept.
-        await sharing.get("a", work.run)
-        return work.begun
+        await shop.ask("a")
 
-    assert _run(scenario) == 3
+    run(scenario())
+    assert shop.computed == 3
 
 
-def test_one_who_leaves_does_not_take_the_work_of_others_with_him():
+def test_one_who_leaves_does_not_take_the_work_of_others_with_him(run, shop):
     async def scenario():
-        sharing, work = Sharing(), Work()
-        first, second = await _callers(sharing, work, ["a", "a"])
+        first, second = await shop.callers("a", "a")
         first.cancel()
-        await asyncio.sleep(0.01)
-        assert work.cancelled == 0
-        work.may_end.set()
+        await asyncio.sleep(0.02)
+        shop.is_open = True
         return await second
 
-    assert _run(scenario) == "result 1"
+    [outcome] = run(scenario())
+    assert outcome.labels
+    assert shop.computed == 1
 
 
-def test_when_the_last_has_left_the_work_ends_and_the_next_begins_anew():
+def test_when_the_last_has_left_nothing_is_computed_and_the_next_begins_anew(run, shop):
     async def scenario():
-        sharing, work = Sharing(), Work()
-        tasks = await _callers(sharing, work, ["a", "a"])
+        [busy] = await shop.callers("busy")
+        tasks = await shop.callers("a", "a")
         for task in tasks:
             task.cancel()
-        # At once: before the cancelled work has come to its end.
-        later = asyncio.create_task(sharing.get("a", work.run))
+        # At once: before those who leave have heard of it.
+        later = asyncio.create_task(shop.ask("a"))
         await asyncio.gather(*tasks, return_exceptions=True)
-        again = asyncio.create_task(sharing.get("a", work.run))
-        await asyncio.sleep(0.01)
-        work.may_end.set()
-        return await later, await again, work.cancelled
+        again = asyncio.create_task(shop.ask("a"))
+        await asyncio.sleep(0.02)
+        shop.is_open = True
+        await busy
+        return await later, await again
 
-    later, again, _ = _run(scenario)
-    assert later == again
+    [later], [again] = run(scenario())
+    assert later is again
+    assert shop.computed == 2
 
 
-def test_what_goes_wrong_goes_wrong_for_all():
-    async def fail():
-        await asyncio.sleep(0.01)
-        raise ValueError("broken")
-
+def test_nobody_waits_for_what_was_given_up(run, shop):
     async def scenario():
-        sharing = Sharing()
-        asked = [sharing.get("a", fail) for _ in range(3)]
-        return await asyncio.gather(*asked, return_exceptions=True)
-
-    assert [str(error) for error in _run(scenario)] == ["broken"] * 3
-
-
-def test_nobody_waits_for_work_that_was_given_up():
-    async def scenario():
-        sharing, work = Sharing(), Work()
-        for _ in range(50):
-            [task] = await _callers(sharing, work, ["a"])
+        [busy] = await shop.callers("busy")
+        for _ in range(20):
+            [task] = await shop.callers("a")
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        work.may_end.set()
-        return await sharing.get("a", work.run), work.cancelled
+        shop.is_open = True
+        await busy
+        return await shop.ask("a")
 
-    assert _run(scenario) == ("result 51", 50)
+    [outcome] = run(scenario())
+    assert outcome.labels
+    assert shop.computed == 2
 
 
-def test_each_record_tells_the_stages_of_the_work_from_when_its_request_came():
+def test_what_goes_wrong_goes_wrong_for_all(run, shop, monkeypatch):
+    async def broken(model, items, sparsities):
+        await asyncio.sleep(0.01)
+        raise ValueError("broken")
+
+    monkeypatch.setattr(ServedModel, "infer", broken)
+
     async def scenario():
-        sharing, ends = Sharing(), {"first": asyncio.Event(), "second": asyncio.Event()}
-        true_stages = {}
+        return await asyncio.gather(*[shop.ask("a") for _ in range(3)])
 
-        async def work():
-            for name, end in ends.items():
-                start = time.perf_counter()
-                await end.wait()
-                true_stages[name] = current_record().stages[name] = Stage(start, time.perf_counter())
+    outcomes = [outcome for [outcome] in run(scenario())]
+    assert [type(outcome) for outcome in outcomes] == [LabelsetError] * 3
 
+
+def test_who_is_told_while_he_asks_is_answered_too(run, shop):
+    """Between the answer and the moment at which the first hears of it, another asks the same."""
+
+    async def scenario():
+        shop.is_open = True
+        found = []
+        asked = []
+
+        def ask():
+            asked.append(shop.batcher.ask(shop.model, [(TEXT, LET_THE_MODEL_DECIDE)]))
+            return asked[0]
+
+        first = asyncio.create_task(shop.sharing.get("a", ask))
+        while not asked or asked[0].rows[0].outcome is None:
+            await asyncio.sleep(0)
+        assert not first.done()
+        found.append(await shop.sharing.get("a", ask))
+        found.append(await first)
+        return found, len(asked)
+
+    [[one], [other]], count = run(scenario())
+    assert one is other
+    assert count == 1
+
+
+def test_each_record_tells_the_stages_from_when_its_request_came(run, shop):
+    async def scenario():
         async def request():
             take_in_hand(record := RequestRecord())
             with contextlib.suppress(asyncio.CancelledError):
-                await sharing.get("a", work)
+                await shop.ask("a")
             return record
 
         async def come():
             task = asyncio.create_task(request())
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
             return task
 
-        begins, comes_in_first, leaves_in_first = [await come() for _ in range(3)]
-        leaves_in_first.cancel()
-        ends["first"].set()
-        await asyncio.sleep(0.02)
-        comes_in_second, leaves_in_second = [await come() for _ in range(2)]
-        begins.cancel()
-        leaves_in_second.cancel()
-        await asyncio.sleep(0.02)
-        ends["second"].set()
-        records = (begins, comes_in_first, leaves_in_first, comes_in_second, leaves_in_second)
-        return true_stages, [await record for record in records]
+        [busy] = await shop.callers("busy")
+        first, joined_in_queue, leaves = [await come() for _ in range(3)]
+        leaves.cancel()
+        shop.is_open = True
+        await busy
+        shop.is_open = False
+        joined_at_work = await come()
+        shop.is_open = True
+        return [await task for task in (first, joined_in_queue, joined_at_work, leaves)]
 
-    stages, (begins, comes_in_first, leaves_in_first, comes_in_second, leaves_in_second) = _run(scenario)
-    assert begins.stages == stages
-    first, second = comes_in_first.stages.values()
-    assert list(comes_in_first.stages) == ["first", "second"]
-    assert second == stages["second"]
-    assert first.end == stages["first"].end
-    assert first.start - stages["first"].start > 0.01
-    assert comes_in_first.started <= first.start
-    assert list(comes_in_second.stages) == ["second"]
-    second = comes_in_second.stages["second"]
-    assert second.end == stages["second"].end
-    assert second.start - stages["second"].start > 0.01
-    # Neither had seen the end of a stage.
-    assert leaves_in_first.stages == leaves_in_second.stages == {}
+    first, joined_in_queue, joined_at_work, left = run(scenario())
+    assert list(first.stages) == ["queue", "decode", "infer"]
+    assert first.stages["queue"].seconds >= 0.15
+    assert list(joined_in_queue.stages) == ["queue", "decode", "infer"]
+    assert first.stages["queue"].end == joined_in_queue.stages["queue"].end
+    assert 0.05 <= first.stages["queue"].seconds - joined_in_queue.stages["queue"].seconds <= 0.14
+    assert "queue" not in joined_at_work.stages
+    assert joined_at_work.stages["infer"].end == first.stages["infer"].end
+    assert sum(stage.seconds for stage in joined_at_work.stages.values()) < sum(
+        stage.seconds for name, stage in first.stages.items() if name != "queue"
+    )
+    assert left.stages == {}
