@@ -5,6 +5,7 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import BodyTooLarge, BodyTooSlow
+from service.presence import PRESENCE
 
 
 class BodyLimits:
@@ -41,15 +42,22 @@ class _Body:
         if not self._received:
             # Before the first byte: a client that waits for `100 Continue` then sends none.
             self._check(self._declared())
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                message = await self._receive()
-        except TimeoutError:
-            raise BodyTooSlow(f"a request's body must arrive within {self._seconds:g} seconds") from None
+        presence = self._scope.get(PRESENCE)
+        if presence and presence.has_sent_all:
+            message = await self._receive()
+        else:
+            message = await self._receive_in_time()
         self._is_whole = not message.get("more_body", False)
         self._received += len(message.get("body", b""))
         self._check(self._received)
         return message
+
+    async def _receive_in_time(self) -> Message:
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._receive()
+        except TimeoutError:
+            raise BodyTooSlow(f"a request's body must arrive within {self._seconds:g} seconds") from None
 
     def _declared(self) -> int:
         header = dict(self._scope["headers"]).get(b"content-length", b"")

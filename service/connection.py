@@ -12,6 +12,7 @@ from collections.abc import Callable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.deadlines import Deadlines
+from service.presence import PRESENCE, Presence
 from service.refusing import Refusing
 
 # After the time of a body is up its request is answered, and the caller has this long to read the answer.
@@ -81,6 +82,7 @@ def impatient_protocol(
             super().on_headers_complete()
             self.cycle.transport = _OneWrite(self.transport, self.cycle)  # type: ignore[assignment]
             self._unanswered.append(self.cycle)
+            self.cycle.scope[PRESENCE] = Presence(self.flow.resume_reading)  # type: ignore[literal-required]
             if is_leaving():
                 self.cycle.keep_alive = False
             if len(self.pipeline) > _MAX_PIPELINED:
@@ -101,6 +103,7 @@ def impatient_protocol(
                 )
             else:
                 super().on_message_complete()
+                self.cycle.scope[PRESENCE].has_sent_all = True  # type: ignore[literal-required]
 
         def _refuse(self) -> bool:
             """Answer a request by its head alone, where that is possible."""
@@ -151,6 +154,7 @@ def impatient_protocol(
             for cycle in self._unanswered:  # uvicorn tells the last one only, and the others would write to nowhere
                 cycle.disconnected = True
                 cycle.message_event.set()
+                cycle.scope[PRESENCE].leave()  # type: ignore[literal-required]
             super().connection_lost(exc)
 
     return ImpatientProtocol

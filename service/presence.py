@@ -12,6 +12,44 @@ from service.errors import DeadlineExceeded, InvalidRequest
 T = TypeVar("T")
 
 TIMEOUT_HEADER = "timeout-ms"
+# Where in the scope of a request our own server says how it stands with its caller; of another server it is not there.
+PRESENCE = "labelset.presence"
+
+
+class Presence:
+    """What the connection of a request knows of its caller.
+
+    As ASGI has it, a request asks its server whether its caller has left; but that takes a task which waits for it.
+
+    Attributes:
+        has_sent_all: Whether the whole body is here.
+    """
+
+    __slots__ = ("_resume_reading", "_tell", "has_left", "has_sent_all")
+
+    def __init__(self, resume_reading: Callable[[], None]) -> None:
+        """`resume_reading`: goes on listening to a caller who has sent enough for a while."""
+        self.has_sent_all = self.has_left = False
+        self._resume_reading = resume_reading
+        self._tell: Callable[[], None] | None = None
+
+    def when_he_leaves(self, tell: Callable[[], None]) -> None:
+        """Have one function called when he leaves, in place of the one before; soon, where he has left already."""
+        self._tell = tell
+        if self.has_left:
+            asyncio.get_running_loop().call_soon(self.leave)
+        else:
+            self._resume_reading()
+
+    def forget(self) -> None:
+        """Call nothing any more."""
+        self._tell = None
+
+    def leave(self) -> None:
+        """He leaves, as the connection says."""
+        self.has_left = True
+        if self._tell:
+            self._tell()
 
 
 async def while_wanted(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -39,7 +77,7 @@ async def while_wanted(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
     with closing(work):  # it may not have begun
         timer = _timer(request, end)
-        departure = asyncio.create_task(_departure(request, end))
+        forget = _when_he_leaves(request, lambda: end(ClientDisconnect()))
         try:
             return await work
         except asyncio.CancelledError:
@@ -49,15 +87,24 @@ async def while_wanted(request: Request, work: Coroutine[Any, Any, T]) -> T:
             # Held nowhere else: it holds this frame, which would hold it, and a model with it.
             raise reasons.pop() from None
         finally:
-            departure.cancel()
+            forget()
             if timer:
                 timer.cancel()
 
 
-async def _departure(request: Request, end: Callable[[Exception], None]) -> None:
+def _when_he_leaves(request: Request, tell: Callable[[], None]) -> Callable[[], object]:
+    """Have a function called when the caller leaves; gives one that puts an end to that."""
+    presence: Presence | None = request.scope.get(PRESENCE)
+    if presence is None:
+        return asyncio.create_task(_departure(request, tell)).cancel
+    presence.when_he_leaves(tell)
+    return presence.forget
+
+
+async def _departure(request: Request, tell: Callable[[], None]) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-    end(ClientDisconnect())
+    tell()
 
 
 def _timer(request: Request, end: Callable[[Exception], None]) -> asyncio.TimerHandle | None:
