@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with AsyncExitStack() as closing:  # in reverse, also of a start that fails half-way
             if tracing:
                 closing.push_async_callback(asyncio.to_thread, tracing.close)
-            closing.callback(access_log.sum_up)
+            closing.callback(access_log.close)
             # Before the models are loaded: a port that is taken is known at once.
             rpc_server = listen_to_rpc(settings, gate, observers) if listen_to_rpc else None
             if rpc_server:

@@ -4,8 +4,9 @@ import asyncio
 import contextvars
 import json
 import logging
+import time
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from service.errors import QueueFull
 from service.record import RequestRecord, current_request_id
@@ -16,6 +17,8 @@ access = logging.getLogger("labelset.access")
 
 # Of the requests of one second that are refused because the queue is full.
 _REFUSALS_TOLD_APART = 10
+# The next lines after a line are written together: to write each apart takes as long as a tenth of a request.
+_GATHERING_SECONDS = 0.1
 
 
 def configure_logging(log_format: LogFormat) -> None:
@@ -35,7 +38,9 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(levelname)s:     %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, the name is the library's
-        """The line, without the trace that may follow it."""
+        """The line, or those of several requests, without the trace that may follow it."""
+        if requests := _requests(record):
+            return "\n".join([f"{record.levelname}:     {request} [{request.request_id}]" for request in requests])
         request_id = _request_id(record)
         return super().formatMessage(record) + (f" [{request_id}]" if request_id else "")
 
@@ -44,53 +49,80 @@ class JsonFormatter(logging.Formatter):
     """One object a line: when, how grave, who says what of which request; `access` lines add what came of it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The object; line breaks in a trace are escaped."""
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-            "request_id": _request_id(record),
-            **_facts(record),
-        }
+        """The object, or those of several requests; line breaks in a trace are escaped."""
+        if requests := _requests(record):
+            return "\n".join([_json_line(record, one.time, str(one), one.facts()) for one in requests])
+        facts: dict[str, Any] = {"request_id": _request_id(record)}
+        if (refusals := getattr(record, "refusals", None)) is not None:
+            facts |= {"code": QueueFull.code, "refusals": refusals}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps({name: value for name, value in line.items() if value is not None})
+            facts["exception"] = self.formatException(record.exc_info)
+        return _json_line(record, record.created, record.getMessage(), facts)
 
 
-def _facts(line: logging.LogRecord) -> dict[str, Any]:
-    """What a line of the access log says, each thing by its name."""
-    if (refusals := getattr(line, "refusals", None)) is not None:
-        return {"code": QueueFull.code, "refusals": refusals}
-    record: RequestRecord | None = getattr(line, "of_request", None)
-    if record is None:
-        return {}
-    return {
-        "method": record.method,
-        "path": record.path,
-        "status": record.status,
-        "duration_ms": _duration_ms(record),
-        "model": f"{record.model.name}/{record.model.version}" if record.model else None,
-        "key": record.key,
-        "code": record.error_code,
+def _json_line(record: logging.LogRecord, when: float, message: str, facts: dict[str, Any]) -> str:
+    line = {
+        "time": datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname,
+        "logger": record.name,
+        "message": message,
+        **facts,
     }
+    return json.dumps({name: value for name, value in line.items() if value is not None})
 
 
 def _request_id(record: logging.LogRecord) -> str | None:
     """That of the request that the line is about, or else of the one at hand."""
-    of_request: RequestRecord | None = getattr(record, "of_request", None)
-    return of_request.request_id if of_request else getattr(record, "request_id", None) or current_request_id()
+    return getattr(record, "request_id", None) or current_request_id()
 
 
-def _duration_ms(record: RequestRecord) -> float:
-    return round((record.ended - record.started) * 1000, 2)
+class _Request(NamedTuple):
+    """What a line says of a request that has ended."""
+
+    time: float
+    request_id: str
+    method: str
+    path: str
+    status: int
+    duration_ms: float
+    model: str | None
+    key: str | None
+    code: str | None
+
+    def __str__(self) -> str:
+        model = f" {self.model}" if self.model else ""
+        by = f" by {self.key}" if self.key else ""
+        code = f" {self.code}" if self.code else ""
+        return f"{self.method} {self.path} {self.status} {self.duration_ms} ms{model}{by}{code}"
+
+    def facts(self) -> dict[str, Any]:
+        """Each thing by its name."""
+        facts = self._asdict()
+        del facts["time"]
+        return facts
+
+
+class _Requests(list[_Request]):
+    """Those of one entry of the log, which is a line for each."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+
+def _requests(record: logging.LogRecord) -> _Requests | None:
+    return record.msg if isinstance(record.msg, _Requests) else None
 
 
 class AccessLog:
-    """One line for each request that has ended; where a great many are refused, one line a second for most of them."""
+    """One line for each request that has ended; where a great many are refused, one line a second for most of them.
+
+    A line is written at once, those of the tenth of a second after it at the end of that, as one entry.
+    """
 
     def __init__(self) -> None:
         self._refusals = 0
+        self._gathered = _Requests()
+        self._gathering: asyncio.TimerHandle | None = None
 
     def write(self, record: RequestRecord) -> None:
         """Write the line of a request, in the event loop."""
@@ -103,11 +135,21 @@ class AccessLog:
             self._refusals += 1
             if self._refusals > _REFUSALS_TOLD_APART:
                 return
-        model = f" {record.model.name}/{record.model.version}" if record.model else ""
-        by = f" by {record.key}" if record.key else ""
-        code = f" {record.error_code}" if record.error_code else ""
-        what = f"{record.method} {record.path} {record.status} {_duration_ms(record)} ms{model}{by}{code}"
-        access.info("%s", what, extra={"of_request": record})
+        self._gathered.append(
+            _Request(
+                time.time(),
+                record.request_id,
+                record.method,
+                record.path,
+                record.status,
+                round((record.ended - record.started) * 1000, 2),
+                f"{record.model.name}/{record.model.version}" if record.model else None,
+                record.key,
+                record.error_code,
+            )
+        )
+        if not self._gathering:
+            self._write_gathered()
 
     def sum_up(self) -> None:
         """Write the line of the refusals that have none."""
@@ -115,3 +157,22 @@ class AccessLog:
         self._refusals = 0
         if more > 0:
             access.info("%d more refused with %s", more, QueueFull.code, extra={"refusals": more})
+
+    def close(self) -> None:
+        """Write what is to be written yet."""
+        if self._gathering:
+            self._gathering.cancel()
+            self._gathering = None
+        if self._gathered:
+            access.info(self._gathered)
+            self._gathered = _Requests()
+        self.sum_up()
+
+    def _write_gathered(self) -> None:
+        self._gathering = None
+        if self._gathered:
+            access.info(self._gathered)
+            self._gathered = _Requests()
+            self._gathering = asyncio.get_running_loop().call_later(
+                _GATHERING_SECONDS, self._write_gathered, context=contextvars.Context()
+            )

@@ -54,7 +54,7 @@ class WishFields(BaseModel):
 
     def wish(self) -> "Wish":
         """What is wished."""
-        if not self.model_fields_set & WishFields.model_fields.keys():
+        if not self.model_fields_set:
             return _NO_WISH
         return Wish(
             sparsity=Sparsity(self.label_count, self.sparsity_rate),

@@ -18,7 +18,7 @@ import pytest
 import uvicorn
 
 from service.app import create_app
-from service.logs import AccessLog, JsonFormatter
+from service.logs import AccessLog, JsonFormatter, TextFormatter
 from service.record import RequestRecord, take_in_hand
 from service.settings import InvalidSettings, Settings
 
@@ -125,9 +125,11 @@ def test_refusals_in_masses_are_one_line_a_second(caplog):
     caplog.set_level(logging.INFO, "labelset.access")
 
     def lines():
-        found = [(line.getMessage(), json.loads(JsonFormatter().format(line))) for line in caplog.records]
+        """Messages, and what stands in the lines of JSON."""
+        texts = "\n".join(line.getMessage() for line in caplog.records).splitlines()
+        facts = "\n".join(map(JsonFormatter().format, caplog.records)).splitlines()
         caplog.clear()
-        return found
+        return list(zip(texts, map(json.loads, facts), strict=True))
 
     async def refuse():
         log = AccessLog()
@@ -141,6 +143,7 @@ def test_refusals_in_masses_are_one_line_a_second(caplog):
         write(30, status=503, error_code="queue_full")
         write(20, status=200)
         write(20, status=401, error_code="unauthorized")
+        await asyncio.sleep(0.2)
         apart = [facts["status"] for _, facts in lines()]
         assert apart == [503] * 10 + [200] * 20 + [401] * 20
         await asyncio.sleep(1.1)
@@ -148,12 +151,45 @@ def test_refusals_in_masses_are_one_line_a_second(caplog):
         assert message == "20 more refused with queue_full"
         assert (facts["code"], facts["refusals"], facts.get("status")) == ("queue_full", 20, None)
         write(11, status=503, error_code="queue_full")
-        assert len(lines()) == 10
-        log.sum_up()  # as at the end of the service
-        log.sum_up()
-        assert [message for message, _ in lines()] == ["1 more refused with queue_full"]
+        assert len(lines()) == 1
+        log.close()  # as at the end of the service
+        log.close()
+        assert [facts["code"] for _, facts in lines()] == ["queue_full"] * 10
+        await asyncio.sleep(0.2)
+        assert lines() == []
 
     asyncio.run(refuse())
+
+
+def test_a_line_is_written_at_once_and_those_after_it_together(caplog):
+    caplog.set_level(logging.INFO, "labelset.access")
+
+    def lines():
+        texts = [TextFormatter().format(line) for line in caplog.records]
+        caplog.clear()
+        return texts
+
+    async def write():
+        log = AccessLog()
+
+        def record(number):
+            return RequestRecord(method="GET", path=f"/{number}", request_id=f"id-{number}", status=200, started=0.0)
+
+        log.write(record(1))
+        assert lines() == ["INFO:     GET /1 200 0.0 ms [id-1]"]
+        log.write(record(2))
+        log.write(record(3))
+        assert lines() == []
+        await asyncio.sleep(0.2)
+        assert lines() == ["INFO:     GET /2 200 0.0 ms [id-2]\nINFO:     GET /3 200 0.0 ms [id-3]"]
+        await asyncio.sleep(0.2)
+        log.write(record(4))
+        assert lines() == ["INFO:     GET /4 200 0.0 ms [id-4]"]
+        log.write(record(5))
+        log.close()
+        assert lines() == ["INFO:     GET /5 200 0.0 ms [id-5]"]
+
+    asyncio.run(write())
 
 
 def test_another_format_is_refused(monkeypatch):
