@@ -87,6 +87,7 @@ class Asked:
             came: When who waits here did so, by `time.perf_counter`, if another had asked the same before: the record
                 of his request tells the stages since then.
         """
+        rows = self.rows
         if self._open:
             # Everybody has a future to himself: one that is waited for by who is cancelled is so too.
             answered = asyncio.get_running_loop().create_future()
@@ -95,9 +96,11 @@ class Asked:
                 await answered
             finally:
                 self._waiting.remove(answered)
-                self.is_wanted = bool(self._waiting)
-        _record_stages(self.rows, came)
-        return [row.outcome for row in self.rows if row.outcome is not None]
+                if not self._waiting:
+                    self.is_wanted = False
+                    self.rows = []  # else they and this would hold each other, and the inputs with them
+        _record_stages(rows, came)
+        return [row.outcome for row in rows if row.outcome is not None]
 
     def tell(self) -> None:
         """One more input has its answer."""

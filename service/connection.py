@@ -123,7 +123,9 @@ def impatient_protocol(
             return True
 
         def on_response_complete(self) -> None:
-            self._unanswered.popleft().transport.flush()  # type: ignore[attr-defined]
+            cycle = self._unanswered.popleft()
+            cycle.transport.flush()  # type: ignore[attr-defined]
+            cycle.transport = self.transport  # else the two would hold each other, and the request with them
             super().on_response_complete()
             if self.pipeline:  # else every answer would make room for many more requests
                 self.flow.pause_reading()
@@ -153,6 +155,7 @@ def impatient_protocol(
                 self._leaving.cancel()
             for cycle in self._unanswered:  # uvicorn tells the last one only, and the others would write to nowhere
                 cycle.disconnected = True
+                cycle.transport = self.transport
                 cycle.message_event.set()
                 cycle.scope[PRESENCE].leave()  # type: ignore[literal-required]
             super().connection_lost(exc)
