@@ -26,6 +26,10 @@ from service.listening import allow_connections, listen
 from service.settings import Settings
 from service.tls import check_certificate
 
+# Of `gc`. A request leaves nothing that has to be searched for (`tests/service/test_garbage.py`), so searches may be
+# rare: one through all that is there takes 70 ms where a thousand callers wait, and nobody is answered meanwhile.
+_GARBAGE_THRESHOLDS = (2000, 10, 1000)
+
 # Longer than that of most callers and proxies: who closes an idle connection first meets no request on its way.
 _KEEP_ALIVE_SECONDS = 75
 _SECONDS_TO_SPEAK = 0.1
@@ -82,6 +86,7 @@ class ServerProcess:
         # answered for 50 ms. The models are not loaded yet: they may go.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*_GARBAGE_THRESHOLDS)
         try:
             self._server.run(sockets=[self._listener])
         except KeyboardInterrupt:
