@@ -1,6 +1,7 @@
 """A real service in a process of its own."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -23,6 +24,16 @@ class ServiceProcess:
     url: str
     process: subprocess.Popen[bytes]
     log: Path
+
+    def logged(self, pattern: str, count: int = 1) -> list[str]:
+        """The lines of its log that match, once they are so many: those of requests may come a moment after these."""
+        deadline = time.monotonic() + 20
+        while True:
+            lines = [line for line in self.log.read_text().splitlines() if re.search(pattern, line)]
+            if len(lines) >= count:
+                return lines
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
 
 
 Serve = Callable[..., ServiceProcess]

@@ -123,7 +123,7 @@ def test_health_needs_no_key(call):
 )
 def test_a_stream_without_a_key_is_refused_before_it_says_anything(guarded, key, code, name):
     service, address, keys = guarded
-    lines, free = service.log.read_text().count("ModelStreamInfer"), threading.Event()
+    lines, free = len(service.logged("ModelStreamInfer", 0)), threading.Event()
 
     def nothing():
         free.wait(60)
@@ -139,7 +139,7 @@ def test_a_stream_without_a_key_is_refused_before_it_says_anything(guarded, key,
             free.set()
     assert caught.value.code() == code
     assert "x-request-id" in dict(caught.value.trailing_metadata())
-    [line] = [line for line in service.log.read_text().splitlines() if "ModelStreamInfer" in line][lines:]
+    [line] = service.logged("ModelStreamInfer", lines + 1)[lines:]
     assert re.search(rf" 40[13] \S+ ms{name} (unauthorized|forbidden) ", line)
 
 
@@ -183,8 +183,8 @@ def _status(stub, secret) -> grpc.StatusCode:
 def test_the_log_names_the_key_and_never_holds_it(guarded, call):
     service, _, keys = guarded
     call("ModelInfer", infer_request(), key="infer")
+    assert service.logged(r"ModelInfer 200 .* by infer")
     log = service.log.read_text()
-    assert re.search(r"ModelInfer 200 .* by infer", log)
     assert not any(secret in log for secret in keys.values())
 
 
