@@ -157,10 +157,17 @@ def impatient_protocol(
                 cycle.disconnected = True
                 cycle.transport = self.transport
                 cycle.message_event.set()
+                cycle.on_response = _nothing  # one that has not begun would hold the connection, which holds it
                 cycle.scope[PRESENCE].leave()  # type: ignore[literal-required]
             super().connection_lost(exc)
+            self._unanswered.clear()
+            self.pipeline.clear()
 
     return ImpatientProtocol
+
+
+def _nothing() -> None:
+    pass
 
 
 class _OneWrite:

@@ -163,16 +163,17 @@ class AccessLog:
         if self._gathering:
             self._gathering.cancel()
             self._gathering = None
-        if self._gathered:
-            access.info(self._gathered)
-            self._gathered = _Requests()
         self.sum_up()
+        if self._gathered:
+            gathered, self._gathered = self._gathered, _Requests()
+            access.info(gathered)
 
     def _write_gathered(self) -> None:
         self._gathering = None
         if self._gathered:
-            access.info(self._gathered)
-            self._gathered = _Requests()
             self._gathering = asyncio.get_running_loop().call_later(
                 _GATHERING_SECONDS, self._write_gathered, context=contextvars.Context()
             )
+            # Emptied first: a handler that fails must not be given them again.
+            gathered, self._gathered = self._gathered, _Requests()
+            access.info(gathered)

@@ -28,7 +28,7 @@ from service.tls import check_certificate
 
 # Of `gc`. A request leaves nothing that has to be searched for (`tests/service/test_garbage.py`), so searches may be
 # rare: one through all that is there takes tens of milliseconds where a thousand callers wait, and nobody is answered.
-_GARBAGE_THRESHOLDS = (2000, 10, 1000)
+_GARBAGE_THRESHOLDS = (2000, 10, 50)
 
 # Longer than that of most callers and proxies: who closes an idle connection first meets no request on its way.
 _KEEP_ALIVE_SECONDS = 75

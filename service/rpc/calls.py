@@ -170,6 +170,8 @@ class Calls:
             outcome = _told(error)
         if isinstance(outcome, LabelsetError):
             record.status, record.error_code = STATUS[outcome.code], outcome.code
+            # They hold the frames that hold it, and with these the message.
+            outcome.__traceback__ = outcome.__context__ = None
         return outcome
 
     async def _message(self, context: grpc.aio.ServicerContext) -> bytes:
