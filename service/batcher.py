@@ -30,6 +30,10 @@ logger = logging.getLogger("labelset.service")
 
 # How often it is looked at, at the end, whether anybody still waits for what is computed.
 _LOOK_SECONDS = 0.1
+# A run of few inputs takes longer for each of them. While others are at work anyway, a runner takes no fewer, unless no
+# more come for a moment.
+_FEW = 4
+_MOMENT_SECONDS = 0.001
 _FAILED = "the service failed to answer; its log says why"
 
 # A token of English text is about as long.
@@ -114,9 +118,9 @@ class Asked:
 class Batcher:
     """Queues of inputs, one a model, and runners that answer them in batches: as many as may be computed at once.
 
-    There is no timer: a runner that is free takes its share of what waits, so that a batch is as large as the load
-    makes it. Which model is next is decided by which input has waited longest. It belongs to the event loop: a runner
-    is a place for a task that waits for the session process.
+    A runner that is free takes its share of what waits, so that a batch is as large as the load makes it; nothing waits
+    for company where no runner is at work. Which model is next is decided by which input has waited longest. It belongs
+    to the event loop: a runner is a place for a task that waits for the session process.
     """
 
     def __init__(self, limits: BatchLimits, runners: int, metrics: Metrics) -> None:
@@ -128,6 +132,7 @@ class Batcher:
         self._runners = runners
         self._at_work: dict[asyncio.Task[None], list[_Row]] = {}
         self._trying_again = asyncio.Lock()
+        self._moment: asyncio.TimerHandle | None = None
 
     def ask(self, model: ServedModel, inputs: Sequence[tuple[Item, Sparsity]]) -> Asked:
         """Have inputs answered, in whatever batches they end up; one that fails fails alone.
@@ -159,9 +164,9 @@ class Batcher:
                     task.cancel()
             await asyncio.wait(self._at_work, timeout=_LOOK_SECONDS)
 
-    def _begin(self) -> None:
-        """Let the runners that are free take what waits."""
-        while len(self._at_work) < self._runners and (taken := self._take()):
+    def _begin(self, is_late: bool = False) -> None:
+        """Let the runners that are free take what waits; `is_late`: even where it is little."""
+        while len(self._at_work) < self._runners and (taken := self._take(is_late=is_late)):
             # In a context of its own: a batch is of many requests, and at work on none.
             context = contextvars.Context()
             task = asyncio.create_task(self._run(taken), context=context)
@@ -176,15 +181,27 @@ class Batcher:
             row.tell(LabelsetError(_FAILED), time.perf_counter())
         self._begin()
 
-    def _take(self) -> tuple[ServedModel, list[_Row]] | None:
-        """The next batch; None where nothing waits."""
+    def _take(
+        self, own: "asyncio.Task[None] | None" = None, is_late: bool = False
+    ) -> tuple[ServedModel, list[_Row]] | None:
+        """The next batch of a runner; None where nothing waits, or so little that more is waited for.
+
+        Args:
+            own: Task of the runner, where it has one already.
+            is_late: Whether little is enough.
+        """
         self._forget_the_departed()
         if not self._queues:
+            return None
+        others = sum(len(batch) for task, batch in self._at_work.items() if task is not own)
+        if self.waiting < min(others, _FEW) and not is_late:
+            if not self._moment:
+                self._moment = asyncio.get_running_loop().call_later(_MOMENT_SECONDS, self._end_moment)
             return None
         model = min(self._queues, key=lambda model: self._queues[model][0].order)
         queue = self._queues[model]
         # Its share, not all of it: what one runner takes, the others cannot help with.
-        share = math.ceil(len(queue) / self._runners)
+        share = max(math.ceil(len(queue) / self._runners), _FEW if others else 0)
         batch = _choose(queue, min(share, self._limits.rows), self._limits.tokens, by_length=model.kind == "text")
         chosen = {row.order for row in batch}
         self._queues[model] = deque(row for row in queue if row.order not in chosen)
@@ -192,6 +209,10 @@ class Batcher:
         for row in batch:
             row.taken = now
         return model, batch
+
+    def _end_moment(self) -> None:
+        self._moment = None
+        self._begin(is_late=True)
 
     async def _run(self, taken: tuple[ServedModel, list[_Row]] | None) -> None:
         """A runner: answers a batch, and what waits then."""
@@ -201,7 +222,7 @@ class Batcher:
             model, self._at_work[task] = taken
             await self._answer(model, self._at_work[task])
             # On its way before those who have just been told are heard: until then the session process would idle.
-            taken = self._take()
+            taken = self._take(task)
 
     async def _answer(self, model: ServedModel, rows: Sequence[_Row], is_alone: bool = False) -> None:
         """Compute one batch and tell whoever waits for it; `is_alone`: nobody else tries again at the same time."""

@@ -266,10 +266,60 @@ def test_each_runner_takes_its_share_of_what_waits(run, model, gate):
         one = batcher(rows=32, runners=2)
         first = asyncio.create_task(_answers(one, model, _inputs(4, 4)))
         await _reached(lambda: len(gate.batches) == 2)  # both are at work
-        rest = asyncio.create_task(_answers(one, model, _inputs(*[5] * 7)))
-        await _reached(lambda: one.waiting == 7)
+        rest = asyncio.create_task(_answers(one, model, _inputs(*[5] * 14)))
+        await _reached(lambda: one.waiting == 14)
         gate.open()
         return await asyncio.gather(first, rest)
 
     run(ask())
-    assert sorted(map(len, gate.batches)) == [1, 1, 1, 2, 4]
+    assert sorted(map(len, gate.batches)) == [1, 1, 3, 4, 7]
+
+
+class Turns:
+    """Holds each batch up by itself, and writes down how large it is."""
+
+    def __init__(self, monkeypatch):
+        self.batches, self._ends = [], []
+        infer = ServedModel.infer
+
+        async def held(model, items, sparsities):
+            self.batches.append(len(items))
+            self._ends.append(asyncio.Event())
+            await self._ends[-1].wait()
+            return await infer(model, items, sparsities)
+
+        monkeypatch.setattr(ServedModel, "infer", held)
+
+    def end(self, number):
+        self._ends[number].set()
+
+
+def test_a_runner_waits_for_a_few_while_another_is_at_work_but_not_for_long(run, model, monkeypatch):
+    turns = Turns(monkeypatch)
+
+    async def ask():
+        one = batcher(runners=2)
+        first = asyncio.create_task(_answers(one, model, _inputs(*[5] * 8)))
+        await _reached(lambda: turns.batches == [4, 4])
+        turns.end(0)
+        asked = [asyncio.create_task(_answers(one, model, _inputs(5))) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert turns.batches == [4, 4]
+        # The fourth is enough, whenever it comes; without it they are computed a moment later.
+        asked += [asyncio.create_task(_answers(one, model, _inputs(5)))]
+        await _reached(lambda: turns.batches == [4, 4, 4])
+        turns.end(2)
+        asked += [asyncio.create_task(_answers(one, model, _inputs(5)))]
+        await _reached(lambda: turns.batches == [4, 4, 4, 1])
+        for number in (1, 3):
+            turns.end(number)
+        await asyncio.gather(first, *asked)
+        # Nobody else is at work: what comes is computed at once.
+        alone = asyncio.create_task(_answers(one, model, _inputs(5)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert turns.batches == [4, 4, 4, 1, 1]
+        turns.end(4)
+        await alone
+
+    run(ask())
