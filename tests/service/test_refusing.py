@@ -80,7 +80,7 @@ def test_the_request_is_in_the_log_and_in_the_metrics_under_its_own_id(one_place
         refused = httpx.post(f"{one_place.url}/v2/models/any/infer", headers={"x-request-id": "order-17"})
         assert (refused.status_code, refused.headers["x-request-id"]) == (503, "order-17")
     assert counted() == before + 2
-    [line] = [json.loads(line) for line in one_place.log.read_text().splitlines() if "order-17" in line]
+    [line] = map(json.loads, one_place.logged("order-17"))
     assert (line["path"], line["status"], line["code"]) == ("/v2/models/any/infer", 503, "queue_full")
 
 
