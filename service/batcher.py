@@ -13,16 +13,14 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from model.errors import LabelsetError
-from model.preprocess import InputError, Item
+from model.preprocess import Item
 from model.session import Sparsity
+from service.asked import Asked, Row
 from service.catalogue import ServedModel
 from service.errors import NotReady
 from service.metrics import Metrics
-from service.record import Stage, current_record, current_request_id
-from service.session_calls import Outcome
 from service.session_link import SessionProcessDied
 from service.settings import BatchLimits
 
@@ -40,81 +38,6 @@ _FAILED = "the service failed to answer; its log says why"
 _CHARS_OF_A_TOKEN = 4
 
 
-@dataclass(eq=False, slots=True)
-class _Row:
-    """An input in a queue, and what has become of it."""
-
-    item: Item
-    sparsity: Sparsity
-    order: int
-    asked: "Asked"
-    # Of a text about its tokens: how many there are is known when it is computed, and looked at then.
-    length: int
-    queued: float
-    taken: float = 0.0
-    decoded: float = 0.0
-    answered: float = 0.0
-    outcome: Outcome | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it has no answer, and somebody waits for one."""
-        return self.outcome is None and self.asked.is_wanted
-
-    def tell(self, outcome: Outcome, now: float) -> None:
-        """Give the answer to whoever waits for it."""
-        if self.outcome is None:
-            self.answered = now
-            self.outcome = outcome
-            self.asked.tell()
-
-
-class Asked:
-    """Inputs of a request, or of several that ask the same, on their way to their answers."""
-
-    def __init__(self) -> None:
-        self.rows: list[_Row] = []
-        # A batch is of many requests, and at work on none.
-        self.request_id = current_request_id()
-        self.is_wanted = True
-        self._open = 0
-        self._waiting: list[asyncio.Future[None]] = []
-
-    def begin(self, rows: list[_Row]) -> None:
-        """These are the inputs."""
-        self.rows, self._open = rows, len(rows)
-
-    async def outcomes(self, came: float = 0.0) -> list[Outcome]:
-        """What becomes of each input. Where all who wait here are cancelled, it is not computed any more.
-
-        Args:
-            came: When who waits here did so, by `time.perf_counter`, if another had asked the same before: the record
-                of his request tells the stages since then.
-        """
-        rows = self.rows
-        if self._open:
-            # Everybody has a future to himself: one that is waited for by who is cancelled is so too.
-            answered = asyncio.get_running_loop().create_future()
-            self._waiting.append(answered)
-            try:
-                await answered
-            finally:
-                self._waiting.remove(answered)
-                if not self._waiting:
-                    self.is_wanted = False
-                    self.rows = []  # else they and this would hold each other, and the inputs with them
-        _record_stages(rows, came)
-        return [row.outcome for row in rows if row.outcome is not None]
-
-    def tell(self) -> None:
-        """One more input has its answer."""
-        self._open -= 1
-        if not self._open:
-            for answered in self._waiting:
-                if not answered.done():  # its caller may have left in this moment
-                    answered.set_result(None)
-
-
 class Batcher:
     """Queues of inputs, one a model, and runners that answer them in batches: as many as may be computed at once.
 
@@ -126,11 +49,11 @@ class Batcher:
     def __init__(self, limits: BatchLimits, runners: int, metrics: Metrics) -> None:
         self._limits = limits
         self._metrics = metrics
-        self._queues: dict[ServedModel, deque[_Row]] = {}
+        self._queues: dict[ServedModel, deque[Row]] = {}
         self._orders = itertools.count()
         self._closed = False
         self._runners = runners
-        self._at_work: dict[asyncio.Task[None], list[_Row]] = {}
+        self._at_work: dict[asyncio.Task[None], list[Row]] = {}
         self._trying_again = asyncio.Lock()
         self._moment: asyncio.TimerHandle | None = None
 
@@ -144,7 +67,7 @@ class Batcher:
             raise NotReady("the service is shutting down")
         asked, now = Asked(), time.perf_counter()
         asked.begin(
-            [_Row(item, sparsity, next(self._orders), asked, _length(model, item), now) for item, sparsity in inputs]
+            [Row(item, sparsity, next(self._orders), asked, _length(model, item), now) for item, sparsity in inputs]
         )
         self._queues.setdefault(model, deque()).extend(asked.rows)
         self._begin()
@@ -183,7 +106,7 @@ class Batcher:
 
     def _take(
         self, own: "asyncio.Task[None] | None" = None, is_late: bool = False
-    ) -> tuple[ServedModel, list[_Row]] | None:
+    ) -> tuple[ServedModel, list[Row]] | None:
         """The next batch of a runner; None where nothing waits, or so little that more is waited for.
 
         Args:
@@ -198,6 +121,9 @@ class Batcher:
             if not self._moment:
                 self._moment = asyncio.get_running_loop().call_later(_MOMENT_SECONDS, self._end_moment)
             return None
+        if self._moment:
+            self._moment.cancel()
+            self._moment = None
         model = min(self._queues, key=lambda model: self._queues[model][0].order)
         queue = self._queues[model]
         # Its share, not all of it: what one runner takes, the others cannot help with.
@@ -214,7 +140,7 @@ class Batcher:
         self._moment = None
         self._begin(is_late=True)
 
-    async def _run(self, taken: tuple[ServedModel, list[_Row]] | None) -> None:
+    async def _run(self, taken: tuple[ServedModel, list[Row]] | None) -> None:
         """A runner: answers a batch, and what waits then."""
         task = asyncio.current_task()
         assert task
@@ -224,7 +150,7 @@ class Batcher:
             # On its way before those who have just been told are heard: until then the session process would idle.
             taken = self._take(task)
 
-    async def _answer(self, model: ServedModel, rows: Sequence[_Row], is_alone: bool = False) -> None:
+    async def _answer(self, model: ServedModel, rows: Sequence[Row], is_alone: bool = False) -> None:
         """Compute one batch and tell whoever waits for it; `is_alone`: nobody else tries again at the same time."""
         error = await self._attempt(model, rows)
         if error is None:
@@ -241,7 +167,7 @@ class Batcher:
                 for row in rows:
                     await self._answer(model, [row], is_alone or has_died)
 
-    async def _attempt(self, model: ServedModel, rows: Sequence[_Row]) -> Exception | None:
+    async def _attempt(self, model: ServedModel, rows: Sequence[Row]) -> Exception | None:
         """Compute those for which somebody still waits, and tell him; gives the error where that failed."""
         present = [row for row in rows if row.is_open]
         if not present:
@@ -263,7 +189,7 @@ class Batcher:
             row.tell(outcome, ended)
         return None
 
-    def _put_back(self, model: ServedModel, rows: Sequence[_Row]) -> None:
+    def _put_back(self, model: ServedModel, rows: Sequence[Row]) -> None:
         """Let those wait on, in the order in which all came, of which a runner had no time to do anything."""
         if rows:
             task = asyncio.current_task()
@@ -278,7 +204,7 @@ class Batcher:
         self._queues = {model: queue for model, queue in present.items() if queue}
 
 
-def _choose(queue: Sequence[_Row], row_limit: int, token_limit: int, by_length: bool) -> list[_Row]:
+def _choose(queue: Sequence[Row], row_limit: int, token_limit: int, by_length: bool) -> list[Row]:
     """The row that has waited longest, and as many others as fit: of texts those of the most similar length."""
     if not by_length:
         return list(itertools.islice(queue, row_limit))
@@ -303,22 +229,7 @@ def _length(model: ServedModel, item: Item) -> int:
     return min(chars // _CHARS_OF_A_TOKEN, preprocessing.max_length)
 
 
-def _give_up(model: ServedModel, row: _Row, error: Exception) -> None:
+def _give_up(model: ServedModel, row: Row, error: Exception) -> None:
     own_id = {"request_id": row.asked.request_id}
     logger.error("%s/%s failed to answer", model.name, model.version, extra=own_id, exc_info=error)
     row.tell(LabelsetError(_FAILED), time.perf_counter())
-
-
-def _record_stages(rows: Sequence[_Row], came: float) -> None:
-    """Tell the request at hand how its input that was answered last has spent its time here, since it came."""
-    if not rows:
-        return
-    # An input of which no array could be made has not been computed.
-    last = max(rows, key=lambda row: (row.answered, not isinstance(row.outcome, InputError))) if rows[1:] else rows[0]
-    decoded = max(last.taken, last.decoded)
-    stages = {"queue": Stage(last.queued, last.taken), "decode": Stage(last.taken, decoded)}
-    if not isinstance(last.outcome, InputError):
-        stages["infer"] = Stage(decoded, last.answered)
-    if came:
-        stages = {name: Stage(max(start, came), end) for name, (start, end) in stages.items() if end > came}
-    current_record().stages.update(stages)

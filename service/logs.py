@@ -17,7 +17,7 @@ access = logging.getLogger("labelset.access")
 
 # Of the requests of one second that are refused because the queue is full.
 _REFUSALS_TOLD_APART = 10
-# The next lines after a line are written together: to write each apart takes as long as a tenth of a request.
+# The lines that follow a line so soon are written together: to write each apart is much of what a request costs.
 _GATHERING_SECONDS = 0.1
 
 

