@@ -112,6 +112,7 @@ class Load:
 
     def __init__(self, service: Service, seed: int) -> None:
         self.answers: Counter[tuple[str, int]] = Counter()
+        self.broken: list[str] = []
         self._service = service
         self._chance = random.Random(seed)
         self._pictures = [_picture(number) for number in range(20)]
@@ -123,7 +124,11 @@ class Load:
         async with httpx.AsyncClient(base_url=self._service.url, timeout=120) as client:
             while time.monotonic() < deadline:
                 [kind] = self._chance.choices(_KINDS, weights)
-                self.answers[kind.name, await self._asked(kind.name, client)] += 1
+                try:
+                    self.answers[kind.name, await self._asked(kind.name, client)] += 1
+                except httpx.TransportError as error:
+                    self.broken.append(f"{kind.name}: {error!r} {deadline - time.monotonic():.0f} s before the end")
+                    await asyncio.sleep(1)
 
     async def _asked(self, kind: str, client: httpx.AsyncClient) -> int:
         text = f"{_SENTENCE} {next(_NUMBERS)}"
@@ -251,7 +256,7 @@ def main(minutes: float, callers: int, max_growth: float, seed: int, json_path: 
     click.echo(
         f"{load.answers.total()} requests; memory {slope:+.1f} MB an hour ({rise:+.1f} MB, noise {noise:.1f} MB)"
     )
-    faults = _wrong(load)
+    faults = [*_wrong(load), *load.broken[:20]]
     if slope > max_growth and rise > 2 * noise:
         faults.append(f"memory grows by {slope:.1f} MB an hour, {max_growth:g} are allowed")
     quarter = len(records) // 4
