@@ -107,21 +107,17 @@ class Family(Collector, Generic[T]):
 
 def counters(name: str, what: str, labels: Sequence[str]) -> Family[Number]:
     """Numbers that go up."""
-
-    def show(children: Iterable[tuple[tuple[str, ...], Number]]) -> Metric:
-        family = CounterMetricFamily(name, what, labels=labels)
-        for values, number in children:
-            family.add_metric(values, number.value)
-        return family
-
-    return Family(Number, show)
+    return _numbers(lambda: CounterMetricFamily(name, what, labels=labels))
 
 
 def gauges(name: str, what: str, labels: Sequence[str]) -> Family[Number]:
     """Numbers that are what they are now."""
+    return _numbers(lambda: GaugeMetricFamily(name, what, labels=labels))
 
+
+def _numbers(shown: Callable[[], CounterMetricFamily | GaugeMetricFamily]) -> Family[Number]:
     def show(children: Iterable[tuple[tuple[str, ...], Number]]) -> Metric:
-        family = GaugeMetricFamily(name, what, labels=labels)
+        family = shown()
         for values, number in children:
             family.add_metric(values, number.value)
         return family
