@@ -1,7 +1,7 @@
 """What is counted, in numbers of our own, which the library shows to Prometheus.
 
-The library's own counters take a lock and check themselves each time, some two microseconds; a request is counted in
-twenty places. These belong to the event loop; a scrape may read them from another thread.
+The library's own counters take a lock and check themselves each time, and a request is counted in many places. These
+belong to the event loop, which alone may change them; a scrape may read them from another thread.
 """
 
 from bisect import bisect_left
