@@ -6,7 +6,6 @@ How many may wait is decided before they come here (`admission.py`).
 import asyncio
 import contextlib
 import contextvars
-import heapq
 import itertools
 import logging
 import math
@@ -23,6 +22,7 @@ from service.errors import NotReady
 from service.metrics import Metrics
 from service.session_link import SessionProcessDied
 from service.settings import BatchLimits
+from service.text_runs import TOKENS_OF_A_RUN, next_texts
 
 logger = logging.getLogger("labelset.service")
 
@@ -32,6 +32,8 @@ _LOOK_SECONDS = 0.1
 # more come for a moment.
 _FEW = 4
 _MOMENT_SECONDS = 0.001
+# More would be found that go well together, and be looked at for longer than that is worth.
+_TEXTS_TO_CHOOSE_A_TEXT_FROM = 4
 _FAILED = "the service failed to answer; its log says why"
 
 # A token of English text is about as long.
@@ -128,7 +130,7 @@ class Batcher:
         queue = self._queues[model]
         # Its share, not all of it: what one runner takes, the others cannot help with.
         share = max(math.ceil(len(queue) / self._runners), _FEW if others else 0)
-        batch = _choose(queue, min(share, self._limits.rows), self._limits.tokens, by_length=model.kind == "text")
+        batch = _choose(model, queue, min(share, self._limits.rows), self._limits.tokens)
         chosen = {row.order for row in batch}
         self._queues[model] = deque(row for row in queue if row.order not in chosen)
         now = time.perf_counter()
@@ -204,20 +206,12 @@ class Batcher:
         self._queues = {model: queue for model, queue in present.items() if queue}
 
 
-def _choose(queue: Sequence[Row], row_limit: int, token_limit: int, by_length: bool) -> list[Row]:
-    """The row that has waited longest, and as many others as fit: of texts those of the most similar length."""
-    if not by_length:
+def _choose(model: ServedModel, queue: Sequence[Row], row_limit: int, token_limit: int) -> list[Row]:
+    """The row that has waited longest, and others that are computed with it."""
+    if model.kind != "text":
         return list(itertools.islice(queue, row_limit))
-    oldest = queue[0]
-    batch, longest = [oldest], oldest.length
-    others = itertools.islice(queue, 1, None)
-    for row in heapq.nsmallest(row_limit - 1, others, key=lambda row: abs(row.length - oldest.length)):
-        padded = max(longest, row.length) * (len(batch) + 1)
-        if padded > token_limit:
-            break
-        batch.append(row)
-        longest = max(longest, row.length)
-    return batch
+    lengths = {row: row.length for row in itertools.islice(queue, row_limit * _TEXTS_TO_CHOOSE_A_TEXT_FROM)}
+    return next_texts(lengths, row_limit, token_limit, TOKENS_OF_A_RUN[model.facts.device])
 
 
 def _length(model: ServedModel, item: Item) -> int:

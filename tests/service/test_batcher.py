@@ -176,8 +176,8 @@ def test_a_text_does_not_wait_for_younger_ones_that_were_left_for_later(run, mod
         return Inferred([outcome, *[None] * (len(items) - 1)], seconds)
 
     monkeypatch.setattr(ServedModel, "infer", one_of_them)
-    answers = run(_answers(batcher(rows=2), model, _inputs(9, 4, 9, 9, 9)))
-    assert taken == [[9, 9], [4, 9], [9, 9], [9, 9], [9]]
+    answers = run(_answers(batcher(rows=2), model, _inputs(30, 4, 30, 30, 30)))
+    assert taken == [[30, 30], [4, 30], [30, 30], [30, 30], [30]]
     assert [bool(answer.labels) for answer in answers] == [True] * 5
 
 
