@@ -4,8 +4,12 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.deadlines import stopped_seconds
 from service.errors import BodyTooLarge, BodyTooSlow
 from service.presence import PRESENCE
+
+# Of what lay unread while the process was stopped.
+_SECONDS_TO_READ = 1.0
 
 
 class BodyLimits:
@@ -57,6 +61,9 @@ class _Body:
             async with asyncio.timeout_at(self._deadline):
                 return await self._receive()
         except TimeoutError:
+            if stopped := stopped_seconds(self._deadline):
+                self._deadline += stopped + _SECONDS_TO_READ
+                return await self._receive_in_time()
             raise BodyTooSlow(f"a request's body must arrive within {self._seconds:g} seconds") from None
 
     def _declared(self) -> int:

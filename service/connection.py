@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.deadlines import Deadlines
+from service.deadlines import Deadlines, stopped_seconds
 from service.presence import PRESENCE, Presence
 from service.refusing import Refusing
 
@@ -146,8 +146,13 @@ def impatient_protocol(
                 self._leaving.cancel()
 
         def timeout_keep_alive_handler(self) -> None:
-            # Not close: that would wait for the caller to take what he has not taken so far.
-            self.transport.abort()
+            if self.timeout_keep_alive_task and stopped_seconds(self.timeout_keep_alive_task.when()):
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+            else:
+                # Not close: that would wait for the caller to take what he has not taken so far.
+                self.transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
             arriving.lift(self.transport)

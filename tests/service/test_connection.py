@@ -1,6 +1,7 @@
 """What is written on a connection, and in how many pieces."""
 
 import asyncio
+import time
 
 import pytest
 import uvicorn
@@ -25,6 +26,8 @@ class Wire(asyncio.Transport):
 
     def close(self):
         self.closed = True
+
+    abort = close
 
     def is_closing(self):
         return self.closed
@@ -101,3 +104,21 @@ def test_who_waits_to_be_told_to_continue_is_told_at_once():
     told, answer = _written(_app(b"done", reads=True), REQUEST % (b"POST", waits) + b"body")[0]
     assert told == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert answer.endswith(b"\r\n\r\ndone")
+
+
+def test_a_kept_connection_is_not_closed_for_the_time_in_which_the_process_was_stopped():
+    async def stop_in_between():
+        protocol = impatient_protocol(10, 10, 10, lambda: False)
+        config = uvicorn.Config(_app(b"x"), http=protocol, log_config=None, timeout_keep_alive=1)
+        config.load()
+        protocol, wire = config.http_protocol_class(config, ServerState(), {}), Wire()
+        protocol.connection_made(wire)
+        protocol.data_received(REQUEST % (b"GET", b""))
+        await asyncio.gather(*protocol.tasks)
+        time.sleep(2.5)  # the loop stands still, as it does in a process that is stopped
+        await asyncio.sleep(0.1)  # what has come meanwhile would be read now
+        closed = wire.closed
+        await asyncio.sleep(1.5)
+        return closed, wire.closed
+
+    assert asyncio.run(stop_in_between()) == (False, True)

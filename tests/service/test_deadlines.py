@@ -1,6 +1,7 @@
 """Connections on which something is late are ended, and no others."""
 
 import asyncio
+import time
 
 from service.deadlines import Deadlines
 
@@ -51,3 +52,18 @@ def test_one_that_cannot_be_ended_keeps_no_other_from_it():
         return broken.ended, sound.ended
 
     assert None not in asyncio.run(wait())
+
+
+def test_time_in_which_the_process_was_stopped_does_not_count():
+    async def stop_in_between():
+        deadlines, wire = Deadlines(1), Wire()
+        deadlines.set(wire, 1)
+        time.sleep(2.5)  # the loop stands still
+        await asyncio.sleep(0.1)
+        early = wire.ended
+        await asyncio.sleep(1.5)
+        return early, wire.ended
+
+    early, late = asyncio.run(stop_in_between())
+    assert early is None
+    assert late is not None
