@@ -22,6 +22,8 @@ class Row:
     length: int
     queued: float
     taken: float = 0.0
+    # How often a batch was taken while it waited, and not it.
+    passed_over: int = 0
     decoded: float = 0.0
     answered: float = 0.0
     outcome: Outcome | None = None

@@ -6,6 +6,7 @@ How many may wait is decided before they come here (`admission.py`).
 import asyncio
 import contextlib
 import contextvars
+import heapq
 import itertools
 import logging
 import math
@@ -22,7 +23,6 @@ from service.errors import NotReady
 from service.metrics import Metrics
 from service.session_link import SessionProcessDied
 from service.settings import BatchLimits
-from service.text_runs import TOKENS_OF_A_RUN, next_texts
 
 logger = logging.getLogger("labelset.service")
 
@@ -32,8 +32,8 @@ _LOOK_SECONDS = 0.1
 # more come for a moment.
 _FEW = 4
 _MOMENT_SECONDS = 0.001
-# More would be found that go well together, and be looked at for longer than that is worth.
-_TEXTS_TO_CHOOSE_A_TEXT_FROM = 4
+# A text of a rare length that was left out of so many batches goes before younger ones.
+_PASSED_OVER_ENOUGH = 2
 _FAILED = "the service failed to answer; its log says why"
 
 # A token of English text is about as long.
@@ -130,9 +130,11 @@ class Batcher:
         queue = self._queues[model]
         # Its share, not all of it: what one runner takes, the others cannot help with.
         share = max(math.ceil(len(queue) / self._runners), _FEW if others else 0)
-        batch = _choose(model, queue, min(share, self._limits.rows), self._limits.tokens)
+        batch = _choose(queue, min(share, self._limits.rows), self._limits.tokens, by_length=model.kind == "text")
         chosen = {row.order for row in batch}
-        self._queues[model] = deque(row for row in queue if row.order not in chosen)
+        self._queues[model] = left = deque(row for row in queue if row.order not in chosen)
+        for row in left:
+            row.passed_over += 1
         now = time.perf_counter()
         for row in batch:
             row.taken = now
@@ -206,12 +208,28 @@ class Batcher:
         self._queues = {model: queue for model, queue in present.items() if queue}
 
 
-def _choose(model: ServedModel, queue: Sequence[Row], row_limit: int, token_limit: int) -> list[Row]:
-    """The row that has waited longest, and others that are computed with it."""
-    if model.kind != "text":
+def _choose(queue: Sequence[Row], row_limit: int, token_limit: int, by_length: bool) -> list[Row]:
+    """The row that has waited longest, and as many others as fit: of texts those of the most similar length.
+
+    Those that were passed over a few times come first.
+    """
+    if not by_length:
         return list(itertools.islice(queue, row_limit))
-    lengths = {row: row.length for row in itertools.islice(queue, row_limit * _TEXTS_TO_CHOOSE_A_TEXT_FROM)}
-    return next_texts(lengths, row_limit, token_limit, TOKENS_OF_A_RUN[model.facts.device])
+    oldest = queue[0]
+    batch, longest = [oldest], oldest.length
+    others = itertools.islice(queue, 1, None)
+    for row in heapq.nsmallest(row_limit - 1, others, key=lambda row: _preference(row, oldest)):
+        padded = max(longest, row.length) * (len(batch) + 1)
+        if padded > token_limit:
+            break
+        batch.append(row)
+        longest = max(longest, row.length)
+    return batch
+
+
+def _preference(row: Row, oldest: Row) -> tuple[bool, int]:
+    """What a text is to be taken by together with another one; the smallest comes first."""
+    return row.passed_over < _PASSED_OVER_ENOUGH, abs(row.length - oldest.length)
 
 
 def _length(model: ServedModel, item: Item) -> int:

@@ -25,7 +25,6 @@ class LoadSettings:
         decode_threads: Inputs of the model that are decoded at the same time, in threads kept for that; 0: each batch
             is decoded by who computes it, one input after another.
         token_limit: Tokens computed together, padding included; a longer text is computed alone.
-        own_cores: Whether who computes a batch stays on one core.
         limits: On what a caller may send.
     """
 
@@ -33,7 +32,6 @@ class LoadSettings:
     threads: int
     decode_threads: int
     token_limit: int
-    own_cores: bool
     limits: Limits
 
 

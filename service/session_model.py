@@ -17,10 +17,12 @@ from model.predictor import Predictor
 from model.preprocess import Item
 from model.session import Session, Sparsity
 from service.session_calls import Inferred, Load, Loaded, Outcome
-from service.text_runs import TOKENS_OF_A_RUN, cheapest_runs
 
 # A huge picture takes seconds: whoever is in its batch and has not been decoded yet waits for the next one instead.
 _DECODE_SECONDS = 0.1
+# A run reads all weights, however few tokens there are: on a core that takes as long as so many tokens more (measured
+# on six layers of MiniLM; both grow with the weights). A GPU is far from busy with a batch of texts.
+_TOKENS_OF_A_RUN = {"cpu": 12, "cuda": 4096}
 
 Array = npt.NDArray[Any]
 
@@ -47,7 +49,6 @@ class SessionModel:
             load.bundle, limits=settings.limits, session=session, tokenizer_json=load.tokenizer_json
         )
         self._takes_texts = load.bundle.manifest.preprocessing.kind in ("text", "words")
-        self.own_cores = settings.own_cores
         self._token_limit = settings.token_limit
         self._decoding = ThreadPoolExecutor(settings.decode_threads) if settings.decode_threads else None
 
@@ -62,18 +63,18 @@ class SessionModel:
             for place, array in enumerate(arrays)
             if array is not None and not isinstance(array, LabelsetError)
         }
-        for places in self._runs(sound):
+        for places in self._batches(sound):
             batch = [sound[place] for place in places], [sparsities[place] for place in places]
             for place, outcome in zip(places, self._predictor.infer(*batch), strict=True):
                 outcomes[place] = outcome
         return Inferred(outcomes, decoded - started)
 
-    def _runs(self, arrays: Mapping[int, Array]) -> list[list[int]]:
+    def _batches(self, arrays: Mapping[int, Array]) -> list[list[int]]:
         """The places of arrays that are computed together."""
         if not self._takes_texts:
             return [list(arrays)] if arrays else []
         lengths = {place: len(array) for place, array in arrays.items()}
-        return cheapest_runs(lengths, self._token_limit, TOKENS_OF_A_RUN[self.facts.device])
+        return _cheapest_batches(lengths, self._token_limit, _TOKENS_OF_A_RUN[self.facts.device])
 
     def _arrays(self, items: Sequence[Any], deadline: float) -> list[Array | LabelsetError | None]:
         """Each input as an array, or why it is none; None of those whose turn has not come in time."""
@@ -93,6 +94,30 @@ class SessionModel:
 def _received(item: Any) -> Item:
     """An input as it was before `session_host._sent`; a copy of a large one, which lives as long as it is decoded."""
     return bytes(item) if isinstance(item, memoryview) else item
+
+
+def _cheapest_batches(lengths: Mapping[int, int], token_limit: int, tokens_of_a_run: int) -> list[list[int]]:
+    """Texts by their places, put together so that computing them takes least: as little padding, in as few runs.
+
+    Args:
+        lengths: Tokens of each text, by its place.
+        token_limit: Tokens of a run, padding included; a longer text is computed alone.
+        tokens_of_a_run: What a run costs whatever is in it, in tokens.
+    """
+    # Sorted: a run is a stretch of them then, padded to its last. Found are the cheapest ways to compute the first n.
+    places = sorted(lengths, key=lambda place: lengths[place])
+    costs, begins = [0], [0]
+    for end, place in enumerate(places, 1):
+        longest = lengths[place]
+        first = max(0, min(end - 1, end - token_limit // longest))
+        cost, begin = min((costs[begin] + (end - begin) * longest, begin) for begin in range(first, end))
+        costs.append(cost + tokens_of_a_run)
+        begins.append(begin)
+    batches, end = [], len(places)
+    while end:
+        batches.append(places[begins[end] : end])
+        end = begins[end]
+    return batches
 
 
 def _warm_up(predictor: Predictor, examples: Sequence[golden.GoldenExample]) -> None:

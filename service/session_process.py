@@ -5,7 +5,6 @@ is also what leaves the service's own Python to the event loop. Started by
 `service/session_link.py`, which says on which descriptor it hears of new channels; each has a thread that answers it.
 """
 
-import contextlib
 import os
 import signal
 import socket
@@ -16,7 +15,6 @@ from typing import Any
 from model.errors import LabelsetError
 from model.session import available_devices
 from service import session_messages
-from service.cores import OwnCores
 from service.session_calls import Call, Drop, Failure, Infer, ListDevices, Load
 from service.session_model import SessionModel
 
@@ -29,10 +27,6 @@ class _Models:
 
     def __init__(self) -> None:
         self._models: dict[int, SessionModel] = {}
-
-    def stays_on_a_core(self, call: Call) -> bool:
-        """Whether who answers this stays on a core of his own from then on."""
-        return isinstance(call, Infer) and call.key in self._models and self._models[call.key].own_cores
 
     def answer(self, call: Call) -> Any:
         """What a call gives, or what went wrong with it."""
@@ -65,25 +59,20 @@ def main(descriptor: int) -> None:
     for ours in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ours, signal.SIG_IGN)
     os.nice(_NICENESS)
-    models, cores = _Models(), OwnCores()
+    models = _Models()
     with socket.socket(fileno=descriptor) as control:
         while True:
             message, channels, _, _ = socket.recv_fds(control, 1, 1)
             if not message:
                 os._exit(0)  # the service has gone, and what is still computed or hangs is nobody's any more
-            threading.Thread(target=_serve, args=(models, cores, *channels), daemon=True).start()
+            threading.Thread(target=_serve, args=(models, *channels), daemon=True).start()
 
 
-def _serve(models: _Models, cores: OwnCores, descriptor: int) -> None:
+def _serve(models: _Models, descriptor: int) -> None:
     """Answer the calls of one channel, one after another."""
-    with socket.socket(fileno=descriptor) as channel, contextlib.ExitStack() as until_the_end:
-        has_core = False
+    with socket.socket(fileno=descriptor) as channel:
         try:
             while True:
-                call = session_messages.receive(channel)
-                if not has_core and models.stays_on_a_core(call):
-                    until_the_end.enter_context(cores.one())
-                    has_core = True
-                session_messages.send(channel, models.answer(call))
+                session_messages.send(channel, models.answer(session_messages.receive(channel)))
         except (EOFError, OSError):
             return  # the service has closed it, and may have others

@@ -15,7 +15,7 @@ from model.errors import LabelsetError
 from model.preprocess import DEFAULT_LIMITS, Limits
 from model.repository import EMBEDDED_BUNDLES
 from model.session import Device
-from service.cores import bound_cores, usable_cores
+from service.cores import usable_cores
 from service.logs import LogFormat
 from service.session_calls import LoadSettings
 
@@ -159,16 +159,12 @@ class Settings(BaseSettings):
         """How models are computed, where there are these devices."""
         runners = self.runner_count(devices)
         own_threads = 0 if self._is_on_a_gpu(devices) else max(1, usable_cores() // runners)
-        threads = self.runtime_threads or own_threads
-        # A runner decodes its batch itself, unless that leaves cores idle.
-        decode_threads = self.decode_threads if self.decode_threads > runners else 0
         return LoadSettings(
             device=self.device,
-            threads=threads,
-            decode_threads=decode_threads,
+            threads=self.runtime_threads or own_threads,
+            # A runner decodes its batch itself, unless that leaves cores idle.
+            decode_threads=self.decode_threads if self.decode_threads > runners else 0,
             token_limit=self.max_batch_tokens,
-            # Where a runner is one thread and there is one for each core; else a core might stay free.
-            own_cores=threads == 1 and not decode_threads and runners == len(bound_cores()) == usable_cores(),
             limits=self.limits,
         )
 

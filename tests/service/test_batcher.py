@@ -176,8 +176,8 @@ def test_a_text_does_not_wait_for_younger_ones_that_were_left_for_later(run, mod
         return Inferred([outcome, *[None] * (len(items) - 1)], seconds)
 
     monkeypatch.setattr(ServedModel, "infer", one_of_them)
-    answers = run(_answers(batcher(rows=2), model, _inputs(30, 4, 30, 30, 30)))
-    assert taken == [[30, 30], [4, 30], [30, 30], [30, 30], [30]]
+    answers = run(_answers(batcher(rows=2), model, _inputs(9, 4, 9, 9, 9)))
+    assert taken == [[9, 9], [4, 9], [9, 9], [9, 9], [9]]
     assert [bool(answer.labels) for answer in answers] == [True] * 5
 
 
@@ -276,14 +276,15 @@ def test_each_runner_takes_its_share_of_what_waits(run, model, gate):
 
 
 class Turns:
-    """Holds each batch up by itself, and writes down how large it is."""
+    """Holds each batch up by itself, and writes down how large it is, and how long its texts are."""
 
     def __init__(self, monkeypatch):
-        self.batches, self._ends = [], []
+        self.batches, self.lengths, self._ends = [], [], []
         infer = ServedModel.infer
 
         async def held(model, items, sparsities):
             self.batches.append(len(items))
+            self.lengths.append([len(item) // 4 for item in items])
             self._ends.append(asyncio.Event())
             await self._ends[-1].wait()
             return await infer(model, items, sparsities)
@@ -321,5 +322,26 @@ def test_a_runner_waits_for_a_few_while_another_is_at_work_but_not_for_long(run,
         assert turns.batches == [4, 4, 4, 1, 1]
         turns.end(4)
         await alone
+
+    run(ask())
+
+
+def test_a_text_of_a_rare_length_that_was_passed_over_twice_goes_before_younger_ones(run, model, monkeypatch):
+    turns = Turns(monkeypatch)
+
+    async def ask():
+        one = batcher(rows=3)
+        asked = [asyncio.create_task(_answers(one, model, _inputs(5, 10, 25, 60, 5, 5, 5, 5)))]
+        await _reached(lambda: turns.lengths == [[5, 5, 5]])
+        turns.end(0)
+        await _reached(lambda: turns.lengths[1:] == [[10, 5, 5]])
+        asked.append(asyncio.create_task(_answers(one, model, _inputs(5, 5, 5))))
+        await _reached(lambda: one.waiting == 5)
+        turns.end(1)
+        await _reached(lambda: turns.lengths[2:] == [[25, 60, 5]])  # nearer to 25 are three fives
+        turns.end(2)
+        await _reached(lambda: turns.lengths[3:] == [[5, 5]])
+        turns.end(3)
+        await asyncio.gather(*asked)
 
     run(ask())

@@ -1,9 +1,13 @@
 """A model as the session process has it: inputs of callers in, what becomes of each out."""
 
 import io
+import itertools
+import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from model.bundle import GRAPH, TOKENIZER, Bundle
@@ -13,7 +17,7 @@ from model.preprocess import ImageCorrupt, NotAnImage, TextTooLong
 from model.session import LET_THE_MODEL_DECIDE, Sparsity
 from service import session_model
 from service.session_calls import Load
-from service.session_model import SessionModel
+from service.session_model import SessionModel, _cheapest_batches
 from service.settings import Settings
 
 TEXTS = ["It encrypts the disk.", "It lists processes. " * 20, "It lists files.", "The group sent phishing mails. " * 9]
@@ -60,6 +64,21 @@ def test_texts_are_computed_within_the_limit_of_tokens_and_answered_in_their_ord
     assert len(batches) == {1: 4, 40: 3, 64: 3, 100: 3, 4096: 2}[limit]
     predictor = Predictor.open(bundles / "text-demo" / "1")
     assert_same(outcomes, [predictor.predict([text], wish)[0] for text, wish in zip(TEXTS, wishes, strict=True)])
+
+
+@given(st.lists(st.integers(1, 64), min_size=1, max_size=7), st.sampled_from([20, 64, 200, 4096]), st.integers(0, 50))
+def test_no_other_way_to_compute_texts_is_cheaper(lengths, limit, tokens_of_a_run):
+    def cost(batches):
+        padded = [max(lengths[place] for place in batch) * len(batch) for batch in batches]
+        fits = all(tokens <= limit or len(batch) == 1 for tokens, batch in zip(padded, batches, strict=True))
+        return sum(padded) + tokens_of_a_run * len(batches) if fits else math.inf
+
+    found = _cheapest_batches(dict(enumerate(lengths)), limit, tokens_of_a_run)
+    assert sorted(place for batch in found for place in batch) == list(range(len(lengths)))
+    ordered = sorted(range(len(lengths)), key=lengths.__getitem__)
+    cuts = itertools.chain.from_iterable(itertools.combinations(range(1, len(lengths)), n) for n in range(len(lengths)))
+    every_way = ([ordered[a:b] for a, b in itertools.pairwise([0, *cut, len(lengths)])] for cut in cuts)
+    assert cost(found) == min(map(cost, every_way))
 
 
 @pytest.mark.parametrize("decode_threads", [0, 3])
