@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
+from triton_clients import http_client
 
 TEXTS = [
     "The group sent phishing mails to the staff of two banks and encrypted their disks.",
@@ -160,7 +161,7 @@ def _rows(result):
 
 @pytest.fixture(scope="module")
 def infer_over_http(service):
-    with tritonclient.http.InferenceServerClient(service.url.removeprefix("http://")) as client:
+    with http_client(service.url) as client:
 
         def infer(**parameters):
             return client.infer("text-demo", [_text(tritonclient.http)], parameters=parameters)

@@ -4,6 +4,7 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.http
+from triton_clients import http_client
 
 SENTENCE = "The group sent phishing mails to the staff of two banks and encrypted their disks."
 
@@ -61,7 +62,7 @@ def test_the_query_says_it_too(service, five):
 
 
 def test_the_open_inference_protocol_says_it_too(service, five):
-    with tritonclient.http.InferenceServerClient(service.url.removeprefix("http://")) as client:
+    with http_client(service.url) as client:
         text = tritonclient.http.InferInput("text", [1], "BYTES")
         text.set_data_from_numpy(np.array([SENTENCE.encode()], dtype=object))
         wishes = {"label_count": 5, "exclude": [five[0][0]], "max_labels": 3}

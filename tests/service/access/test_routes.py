@@ -13,6 +13,7 @@ import httpx
 import pytest
 import tritonclient.http as triton
 from starlette.routing import compile_path
+from triton_clients import http_client
 
 from service import routes
 from service.access.documentation import OPEN_PATHS
@@ -245,7 +246,7 @@ def test_the_documentation_says_where_a_key_is_asked_for(guarded, client):
 
 
 def test_tritons_client_sends_the_key_as_a_header(guarded):
-    with triton.InferenceServerClient(guarded.url.removeprefix("http://")) as client:
+    with http_client(guarded.url) as client:
         assert client.is_server_ready()
         assert client.get_model_metadata("text-demo", headers=guarded.bearer("infer"))["name"] == "text-demo"
         with pytest.raises(triton.InferenceServerException, match="this needs an API key"):

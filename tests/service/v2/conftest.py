@@ -7,11 +7,12 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
+from triton_clients import http_client
 
 
 @pytest.fixture(scope="session")
 def triton_client(service) -> Iterator[triton.InferenceServerClient]:
-    with triton.InferenceServerClient(service.url.removeprefix("http://")) as client:
+    with http_client(service.url) as client:
         yield client
 
 

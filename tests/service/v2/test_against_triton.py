@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.http
+from triton_clients import http_client
 
 MODEL = "text-demo"
 
@@ -239,7 +240,7 @@ def test_both_read_and_write_compressed_bodies(ours, theirs, encoding):
 def test_tritons_client_reads_the_same_from_both(ours, theirs, binary):
     read = []
     for server in (ours, theirs):
-        with tritonclient.http.InferenceServerClient(server.removeprefix("http://")) as client:
+        with http_client(server) as client:
             assert client.is_server_live()
             assert client.is_server_ready()
             assert client.is_model_ready(MODEL, "1")

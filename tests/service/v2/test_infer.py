@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
+from triton_clients import http_client
 from tritonclient.utils import InferenceServerException
 
 SENTENCES = [
@@ -175,7 +176,7 @@ def test_either_way_may_be_compressed(
 
 
 def test_many_requests_at_once_have_each_its_own_answer(service, model_names, bytes_input):
-    with triton.InferenceServerClient(service.url.removeprefix("http://"), concurrency=8) as client:
+    with http_client(service.url, concurrency=8) as client:
         counts = [number % 5 for number in range(24)]
         pending = [
             client.async_infer(

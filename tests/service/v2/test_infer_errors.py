@@ -5,7 +5,7 @@ import json
 import struct
 
 import pytest
-import tritonclient.http as triton
+from triton_clients import http_client
 from tritonclient.utils import InferenceServerException
 
 JSON_LENGTH = "inference-header-content-length"
@@ -232,7 +232,7 @@ def test_no_input_stands_in_an_error(v2, infer_path):
 
 def test_requests_of_a_queue_that_is_full_are_refused_with_a_time_to_wait(slow_models, serve, bundles, bytes_input):
     service = serve(models=bundles, max_waiting=4, max_batch_size=4, max_batch_rows=1)
-    with triton.InferenceServerClient(service.url.removeprefix("http://"), concurrency=40) as client:
+    with http_client(service.url, concurrency=40) as client:
         texts = bytes_input("text", [b"A dog barks at the moon."] * 4)
         pending = [client.async_infer("text-demo", [texts]) for _ in range(40)]
         outcomes = []

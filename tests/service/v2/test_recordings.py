@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-import tritonclient.http as triton
+from triton_clients import http_client
 from tritonclient.utils import InferenceServerException
 
 from model import golden
@@ -15,7 +15,7 @@ def audio_client(serve, trained_audio, tmp_path_factory):
     models = tmp_path_factory.mktemp("models")
     (models / "tones").mkdir()
     (models / "tones" / "1").symlink_to(trained_audio.bundle)
-    with triton.InferenceServerClient(serve(models=models).url.removeprefix("http://")) as client:
+    with http_client(serve(models=models).url) as client:
         yield client
 
 

@@ -6,6 +6,7 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
+from triton_clients import http_client
 
 TEXTS = ["The dog  hears!", "a singer chases the duck ."]
 
@@ -22,7 +23,7 @@ def grammar(serve, trained_tokens, tmp_path_factory):
 @pytest.fixture(scope="module")
 def asked(grammar, bytes_input):
     def ask(*texts: str, **arguments) -> triton.InferResult:
-        with triton.InferenceServerClient(grammar.removeprefix("http://")) as client:
+        with http_client(grammar) as client:
             return client.infer("grammar", [bytes_input("text", [text.encode() for text in texts])], **arguments)
 
     return ask
