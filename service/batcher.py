@@ -32,7 +32,7 @@ _LOOK_SECONDS = 0.1
 # more come for a moment.
 _FEW = 4
 _MOMENT_SECONDS = 0.001
-# A text of a rare length that was left out of so many batches goes before younger ones.
+# A text of a rare length that was left out of so many batches goes before those that were not.
 _PASSED_OVER_ENOUGH = 2
 _FAILED = "the service failed to answer; its log says why"
 
@@ -221,7 +221,7 @@ def _choose(queue: Sequence[Row], row_limit: int, token_limit: int, by_length: b
     for row in heapq.nsmallest(row_limit - 1, others, key=lambda row: _preference(row, oldest)):
         padded = max(longest, row.length) * (len(batch) + 1)
         if padded > token_limit:
-            break
+            continue
         batch.append(row)
         longest = max(longest, row.length)
     return batch

@@ -8,9 +8,6 @@ from service.deadlines import stopped_seconds
 from service.errors import BodyTooLarge, BodyTooSlow
 from service.presence import PRESENCE
 
-# Of what lay unread while the process was stopped.
-_SECONDS_TO_READ = 1.0
-
 
 class BodyLimits:
     """Middleware: whoever reads a body meets `BodyTooLarge` or `BodyTooSlow` where it goes past a limit."""
@@ -61,8 +58,8 @@ class _Body:
             async with asyncio.timeout_at(self._deadline):
                 return await self._receive()
         except TimeoutError:
-            if stopped := stopped_seconds(self._deadline):
-                self._deadline += stopped + _SECONDS_TO_READ
+            if stopped := stopped_seconds(self._deadline):  # how much of it had come is not known: all time again
+                self._deadline += stopped + self._seconds
                 return await self._receive_in_time()
             raise BodyTooSlow(f"a request's body must arrive within {self._seconds:g} seconds") from None
 

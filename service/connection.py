@@ -138,12 +138,18 @@ def impatient_protocol(
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._leaving = self.loop.call_later(body_seconds, self.transport.abort)
+            self._leaving = self.loop.call_later(body_seconds, self._leave)
 
         def resume_writing(self) -> None:
             super().resume_writing()
             if self._leaving is not None:
                 self._leaving.cancel()
+
+        def _leave(self) -> None:
+            if self._leaving and stopped_seconds(self._leaving.when()):
+                self._leaving = self.loop.call_later(body_seconds, self._leave)
+            else:
+                self.transport.abort()
 
         def timeout_keep_alive_handler(self) -> None:
             if self.timeout_keep_alive_task and stopped_seconds(self.timeout_keep_alive_task.when()):

@@ -3,15 +3,15 @@
 They are looked at together, a few times in the shortest time that there is: timers for each part of each request would
 be made and taken back, and hardly one is ever needed.
 
-Time in which the process was stopped, as by `docker pause` or a machine that sleeps, is nobody's fault: what has come
-meanwhile lies unread when the timers go off.
+Time in which the process was stopped, as by `docker pause`, is not the callers' fault: what has come meanwhile lies
+unread when the timers go off.
 """
 
 import asyncio
 
 _LOOKS_IN_THE_SHORTEST = 8
-# A busy event loop is late by milliseconds.
-_STOPPED_SECONDS = 1.0
+# A busy event loop is late by milliseconds, and by tens of them at worst.
+_STOPPED_SECONDS = 0.1
 
 
 def stopped_seconds(due: float) -> float:

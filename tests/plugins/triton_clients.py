@@ -13,6 +13,9 @@ def http_client(url: str, **options: Any) -> Iterator[tritonclient.http.Inferenc
 
     That may be in any thread, where gevent, by which it waits, has no place for it, and the test that then runs fails.
     """
-    with tritonclient.http.InferenceServerClient(url.removeprefix("http://"), **options) as client:
+    client = tritonclient.http.InferenceServerClient(url.removeprefix("http://"), **options)
+    try:
         yield client
-    client.close = lambda: None
+    finally:
+        client.close()
+        client.close = lambda: None

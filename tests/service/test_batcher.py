@@ -326,7 +326,7 @@ def test_a_runner_waits_for_a_few_while_another_is_at_work_but_not_for_long(run,
     run(ask())
 
 
-def test_a_text_of_a_rare_length_that_was_passed_over_twice_goes_before_younger_ones(run, model, monkeypatch):
+def test_a_text_of_a_rare_length_that_was_passed_over_twice_goes_before_those_that_were_not(run, model, monkeypatch):
     turns = Turns(monkeypatch)
 
     async def ask():

@@ -115,7 +115,7 @@ def test_a_kept_connection_is_not_closed_for_the_time_in_which_the_process_was_s
         protocol.connection_made(wire)
         protocol.data_received(REQUEST % (b"GET", b""))
         await asyncio.gather(*protocol.tasks)
-        time.sleep(2.5)  # the loop stands still, as it does in a process that is stopped
+        time.sleep(1.5)  # the loop stands still, as it does in a process that is stopped
         await asyncio.sleep(0.1)  # what has come meanwhile would be read now
         closed = wire.closed
         await asyncio.sleep(1.5)

@@ -58,7 +58,7 @@ def test_time_in_which_the_process_was_stopped_does_not_count():
     async def stop_in_between():
         deadlines, wire = Deadlines(1), Wire()
         deadlines.set(wire, 1)
-        time.sleep(2.5)  # the loop stands still
+        time.sleep(1.5)  # the loop stands still
         await asyncio.sleep(0.1)
         early = wire.ended
         await asyncio.sleep(1.5)
