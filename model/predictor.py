@@ -88,7 +88,7 @@ class Predictor:
         if self.labels_words:
             wishes = sparsities or [LET_THE_MODEL_DECIDE] * len(arrays)
             sparsities = [wish for wish, array in zip(wishes, arrays, strict=True) for _ in words_read(array)]
-        return self.preprocess.collate(arrays), sparsities
+        return self.preprocess.collate(arrays, self.session.empty), sparsities
 
     def label_sets(self, arrays: Sequence[npt.NDArray[Any]], answers: Answers) -> list[LabelSets | InvalidModelOutput]:
         """The answer for each input, of what the session gave for its batch."""
@@ -109,7 +109,7 @@ class Predictor:
         Returns:
             `[N, C]`, one row an input; of a token classifier one row for each word that it reads, input by input.
         """
-        dense = self.session.run(self.preprocess.collate(arrays), dense=True).probabilities_NC
+        dense = self.session.run(self.preprocess.collate(arrays, self.session.empty), dense=True).probabilities_NC
         assert dense is not None
         return dense
 

@@ -4,14 +4,18 @@ Knows nothing of pictures, texts or label names: `model/preprocess` makes the ar
 Importing this module is light: onnxruntime is loaded by whoever makes a session.
 """
 
+import contextlib
+import functools
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from model import page_locked
 from model.bundle import GRAPH, Bundle, GraphMismatch
 from model.errors import LabelsetError
 from model.labels import SparseRow
@@ -25,6 +29,16 @@ if TYPE_CHECKING:
 Device = Literal["auto", "cpu", "cuda"]
 
 _SPARSE_OUTPUTS = ("label_index", "label_probability", "row_offset", "applied_sparsity_rate")
+
+
+_CUDA_OPTIONS = {
+    # Batches come in every size. By default convolutions are tried out at the first batch of each, while its callers
+    # wait; asking cuDNN which to take is quick.
+    "cudnn_conv_algo_search": "HEURISTIC",
+    # By default products of float32 are rounded to 10 bits, which moves probabilities by more than a bundle's golden
+    # examples allow. Who wants that speed exports float16, and its label sets are checked at that precision.
+    "use_tf32": "0",
+}
 
 
 class DeviceUnavailable(LabelsetError):
@@ -99,7 +113,15 @@ class Answers(NamedTuple):
 
 
 class Session:
-    """A loaded graph. `run` may be called from several threads at once."""
+    """A loaded graph. `run` may be called from several threads at once; on a GPU each call has a stream of its own.
+
+    Attributes:
+        device: Where it computes.
+        r_softmax: What computes r-softmax in it.
+        class_count: How many labels it knows.
+        empty: As `numpy.empty`: makes arrays from which its device reads fastest. What they hold must not be written
+            while they are run.
+    """
 
     def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 0, graph: str | None = None) -> None:
         """Load the graph of a bundle.
@@ -134,6 +156,7 @@ class Session:
         )
         if device == "cuda" and self.device != "cuda":  # the runtime falls back to the CPU without an error
             raise DeviceUnavailable("device must be usable, got 'cuda': onnxruntime could not load its CUDA libraries")
+        self.empty = _empty(self.device)
         # The compiled kernel, or the function that every graph carries.
         self.r_softmax = native.implementation(self.device)
         self.class_count = len(bundle.manifest.labels)
@@ -185,6 +208,13 @@ def _own_wish(policy: SparsityPolicy) -> Sparsity:
     return LET_THE_MODEL_DECIDE
 
 
+def _empty(device: Literal["cpu", "cuda"]) -> Callable[..., npt.NDArray[Any]]:
+    if device == "cuda":
+        with contextlib.suppress(OSError):  # a runtime that was built for a system of its own: slower, and no worse
+            return page_locked.of_cuda().empty
+    return np.empty
+
+
 def available_devices() -> list[str]:
     """Devices that this installation's onnxruntime can use, the preferred one first."""
     return ["cuda", "cpu"] if "CUDAExecutionProvider" in _offered_providers() else ["cpu"]
@@ -196,14 +226,26 @@ def _offered_providers() -> list[str]:
     return list(get_available_providers())
 
 
-def _providers(device: Device) -> list[str]:
+def _providers(device: Device) -> list[str | tuple[str, dict[str, str]]]:
     if device == "cuda" and "cuda" not in available_devices():
         raise DeviceUnavailable(
             f"device must be one of {available_devices()} here, got 'cuda' (onnxruntime offers "
             f"{_offered_providers()}; the CUDA build comes with the extra 'gpu')"
         )
     use_cuda = device == "cuda" or (device == "auto" and "cuda" in available_devices())
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if use_cuda else ["CPUExecutionProvider"]
+    if not use_cuda:
+        return ["CPUExecutionProvider"]
+    _load_cuda()
+    return [("CUDAExecutionProvider", _CUDA_OPTIONS), "CPUExecutionProvider"]
+
+
+@functools.cache
+def _load_cuda() -> None:
+    """Load the CUDA libraries that pip has installed; the runtime itself looks in the folders of the system alone."""
+    from onnxruntime import preload_dlls
+
+    with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
+        preload_dlls()
 
 
 _ONNX_TYPES = {

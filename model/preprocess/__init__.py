@@ -4,10 +4,11 @@ Cast, mean and standard deviation are not here but in the graph, so that they ca
 light: Pillow, soundfile and tokenizers are loaded by the first `build` that needs them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from model.errors import LabelsetError
@@ -15,6 +16,8 @@ from model.manifest import AudioPreprocessing, ImagePreprocessing, Preprocessing
 
 # An encoded picture or recording, a text, or the words of one.
 Item = bytes | str | tuple[str, ...]
+# As `numpy.empty`: shape, dtype -> an array. Who runs a batch on a GPU has memory of its own for it.
+NewArray = Callable[[tuple[int, ...], npt.DTypeLike], npt.NDArray[Any]]
 
 
 class InputError(LabelsetError):
@@ -121,8 +124,8 @@ class Preprocessor(Protocol):
             InputError: one of its sub-classes for each way of being unreadable.
         """
 
-    def collate(self, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-        """Arrays of one or more inputs -> the feed of the graph, by input name."""
+    def collate(self, arrays: Sequence[npt.NDArray[Any]], empty: NewArray = np.empty) -> dict[str, npt.NDArray[Any]]:
+        """Arrays of one or more inputs -> the feed of the graph, by input name; what is large is made by `empty`."""
 
 
 def build(preprocessing: Preprocessing, tokenizer_json: str = "", limits: Limits = DEFAULT_LIMITS) -> Preprocessor:
@@ -151,3 +154,8 @@ def build(preprocessing: Preprocessing, tokenizer_json: str = "", limits: Limits
     from model.preprocess.text import TextPreprocessor
 
     return TextPreprocessor(preprocessing, tokenizer_json, limits)
+
+
+def stack(arrays: Sequence[npt.NDArray[Any]], empty: NewArray) -> npt.NDArray[Any]:
+    """Arrays of one shape -> one array `[N, ...]`, made by `empty`."""
+    return np.stack(arrays, out=empty((len(arrays), *arrays[0].shape), arrays[0].dtype))

@@ -21,10 +21,12 @@ from model.preprocess import (
     DEFAULT_LIMITS,
     Item,
     Limits,
+    NewArray,
     NotARecording,
     RecordingCorrupt,
     RecordingTooLarge,
     WrongInputKind,
+    stack,
 )
 from model.preprocess.audio_formats import AUDIO_FORMATS, audio_format
 
@@ -71,9 +73,9 @@ class AudioPreprocessor:
             raise RecordingCorrupt(f"the {file_format} file must hold at least one sample, got none")
         return self._fitted(mono, sample_rate)
 
-    def collate(self, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    def collate(self, arrays: Sequence[npt.NDArray[Any]], empty: NewArray = np.empty) -> dict[str, npt.NDArray[Any]]:
         """`samples`: int16 `[N, samples]`."""
-        return {"samples": np.stack(arrays)}
+        return {"samples": stack(arrays, empty)}
 
     def _beginning(self, recording: soundfile.SoundFile, file_format: str) -> npt.NDArray[np.float32]:
         """As many frames as the model takes, one channel: the mean of all."""

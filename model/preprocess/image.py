@@ -22,7 +22,17 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TILEL
 
 from model.errors import LabelsetError
 from model.manifest import ImagePreprocessing
-from model.preprocess import DEFAULT_LIMITS, ImageCorrupt, ImageTooLarge, Item, Limits, NotAnImage, WrongInputKind
+from model.preprocess import (
+    DEFAULT_LIMITS,
+    ImageCorrupt,
+    ImageTooLarge,
+    Item,
+    Limits,
+    NewArray,
+    NotAnImage,
+    WrongInputKind,
+    stack,
+)
 
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -97,9 +107,9 @@ class ImagePreprocessor:
             reason = "its header is broken" if isinstance(error, UnidentifiedImageError) else error
             raise ImageCorrupt(f"the {image_format} file cannot be decoded: {reason}", format=image_format) from error
 
-    def collate(self, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    def collate(self, arrays: Sequence[npt.NDArray[Any]], empty: NewArray = np.empty) -> dict[str, npt.NDArray[Any]]:
         """`pixels`: uint8 `[N, height, width, 3]`."""
-        return {"pixels": np.stack(arrays)}
+        return {"pixels": stack(arrays, empty)}
 
     def _decode(self, image: Image.Image) -> Image.Image:
         if self._params.jpeg_scaled_decode and isinstance(image, JpegImageFile):

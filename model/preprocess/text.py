@@ -8,7 +8,16 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from model.manifest import TextPreprocessing, WordsPreprocessing
-from model.preprocess import DEFAULT_LIMITS, InvalidText, InvalidTokenizer, Item, Limits, WrongInputKind, check_length
+from model.preprocess import (
+    DEFAULT_LIMITS,
+    InvalidText,
+    InvalidTokenizer,
+    Item,
+    Limits,
+    NewArray,
+    WrongInputKind,
+    check_length,
+)
 
 
 class TextPreprocessor:
@@ -43,9 +52,9 @@ class TextPreprocessor:
             raise InvalidText("a text must have at least one token, this one has none")
         return np.array(token_ids, np.int64)
 
-    def collate(self, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    def collate(self, arrays: Sequence[npt.NDArray[Any]], empty: NewArray = np.empty) -> dict[str, npt.NDArray[Any]]:
         """`token_ids`: int64 `[N, T]`, padded with `pad_id` to the longest of the batch."""
-        return {"token_ids": pad(arrays, self._params.pad_id)}
+        return {"token_ids": pad(arrays, self._params.pad_id, empty)}
 
 
 def load_tokenizer(params: TextPreprocessing | WordsPreprocessing, tokenizer_json: str) -> Tokenizer:
@@ -88,9 +97,10 @@ def check_text(text: str, limits: Limits) -> None:
         ) from None
 
 
-def pad(rows: Sequence[npt.NDArray[Any]], fill: int) -> npt.NDArray[np.int64]:
+def pad(rows: Sequence[npt.NDArray[Any]], fill: int, empty: NewArray = np.empty) -> npt.NDArray[np.int64]:
     """Token ids of several texts -> int64 `[N, T]`, filled up to the longest."""
-    padded = np.full((len(rows), max(map(len, rows))), fill, np.int64)
+    padded = empty((len(rows), max(map(len, rows))), np.int64)
+    padded.fill(fill)
     for into, row in zip(padded, rows, strict=True):
         into[: len(row)] = row
     return padded

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.manifest import WordsPreprocessing
-from model.preprocess import DEFAULT_LIMITS, InvalidText, Item, Limits, WrongInputKind
+from model.preprocess import DEFAULT_LIMITS, InvalidText, Item, Limits, NewArray, WrongInputKind
 from model.preprocess.text import check_text, load_tokenizer, pad
 from model.words import NO_WORD, words_of
 
@@ -49,14 +49,14 @@ class WordsPreprocessor:
             raise InvalidText("a text must have at least one word, this one has none")
         return array
 
-    def collate(self, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    def collate(self, arrays: Sequence[npt.NDArray[Any]], empty: NewArray = np.empty) -> dict[str, npt.NDArray[Any]]:
         """The feed of the graph.
 
         Returns:
             `token_ids`: int64 `[N, T]`, padded with `pad_id` to the longest of the batch. `word_position`: int64 `[W]`,
             where in the flattened `token_ids` the words of the batch begin, text by text.
         """
-        token_ids = pad([array[:, 0] for array in arrays], self._params.pad_id)
+        token_ids = pad([array[:, 0] for array in arrays], self._params.pad_id, empty)
         width = token_ids.shape[1]
         starts = [row * width + np.flatnonzero(array[:, 1] != NO_WORD) for row, array in enumerate(arrays)]
         return {"token_ids": token_ids, "word_position": np.concatenate(starts)}
