@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda"]
 
-_SPARSE_OUTPUTS = ("label_index", "label_probability", "row_offset", "applied_sparsity_rate")
+SPARSE_OUTPUTS = ("label_index", "label_probability", "row_offset", "applied_sparsity_rate")
 
 
 _CUDA_OPTIONS = {
@@ -183,7 +183,7 @@ class Session:
         """
         row_count = len(inputs[self._row_input])
         feed = {**inputs, **self._sparsity_feed(sparsities or [LET_THE_MODEL_DECIDE] * row_count)}
-        names = [*_SPARSE_OUTPUTS, *(["probabilities"] if dense else [])]
+        names = [*SPARSE_OUTPUTS, *(["probabilities"] if dense else [])]
         return Answers(*self._session.run(names, feed))
 
     def _sparsity_feed(self, sparsities: Sequence[Sparsity]) -> dict[str, npt.NDArray[Any]]:
