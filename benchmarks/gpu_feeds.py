@@ -7,6 +7,7 @@ ordinary arrays in the same round. With `--device cpu` it runs anywhere, and say
 """
 
 import json
+import random
 import statistics
 import threading
 import time
@@ -22,9 +23,10 @@ import onnxruntime as ort
 
 from model import golden
 from model.bundle import Bundle
+from model.devices import Device
 from model.errors import LabelsetError
 from model.predictor import Predictor
-from model.session import LET_THE_MODEL_DECIDE, SPARSE_OUTPUTS, Answers, Device, Session, Sparsity
+from model.session import LET_THE_MODEL_DECIDE, SPARSE_OUTPUTS, Answers, Session, Sparsity
 
 Array = npt.NDArray[Any]
 Record = dict[str, Any]
@@ -71,18 +73,25 @@ WAYS: dict[str, type[Session]] = {
     "page-locked arrays": Session,
     "page-locked arrays, I/O binding": BoundSession,
 }
+POSITIVE = click.IntRange(min=1)
 
 
 @click.command()
 @click.argument("folder", metavar="BUNDLE", type=click.Path(exists=True, path_type=Path))
 @click.option("--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True)
-@click.option("--rows", default="1,8,32", show_default=True, help="Sizes of a batch, one after the other.")
-@click.option("--threads", default=2, show_default=True, help="Batches run at the same time.")
-@click.option("--rounds", default=5, show_default=True)
+@click.option("--rows", type=POSITIVE, multiple=True, default=(1, 8, 32), show_default=True, help="Of a batch.")
+@click.option("--threads", type=POSITIVE, default=2, show_default=True, help="Batches run at the same time.")
+@click.option("--rounds", type=POSITIVE, default=5, show_default=True)
 @click.option("--seconds", default=2.0, show_default=True, help="Length of a turn.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
 def main(
-    folder: Path, device: Device, rows: str, threads: int, rounds: int, seconds: float, json_file: Path | None
+    folder: Path,
+    device: Device,
+    rows: tuple[int, ...],
+    threads: int,
+    rounds: int,
+    seconds: float,
+    json_file: Path | None,
 ) -> None:
     """Measure, then print a table."""
     try:
@@ -90,7 +99,7 @@ def main(
         predictors = {way: Predictor(bundle, session=session(bundle, device)) for way, session in WAYS.items()}
     except LabelsetError as error:
         raise click.ClickException(str(error)) from error
-    records = [measure(predictors, int(size), threads, rounds, seconds) for size in rows.split(",")]
+    records = [measure(predictors, size, threads, rounds, seconds) for size in rows]
     if json_file:
         json_file.write_text(json.dumps(records, indent=1) + "\n")
     click.echo(f"| rows of a batch | {' | '.join(WAYS)} |\n|{'---|' * (1 + len(WAYS))}")
@@ -111,7 +120,7 @@ def measure(predictors: Mapping[str, Predictor], rows: int, threads: int, rounds
     expected = first.infer(batch)
     speeds: dict[str, list[float]] = {way: [] for way in predictors}
     for _ in range(rounds):
-        for way, predictor in predictors.items():
+        for way, predictor in random.sample(list(predictors.items()), len(predictors)):
             assert predictor.infer(batch) == expected, way
             speeds[way].append(_rows_per_second(predictor, batch, threads, seconds))
     ordinary = next(iter(speeds.values()))

@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from model import golden
 from model.bundle import GOLDEN, GRAPH, Bundle
+from model.devices import Device
 from model.drawing import document, draw
 from model.errors import LabelsetError
 from model.manifest import AudioPreprocessing, ImagePreprocessing, Preprocessing, SparsityPolicy, TensorSpec
@@ -20,7 +21,7 @@ from model.predictor import Answer, InvalidModelOutput, Predictor
 from model.preprocess import InputError, InvalidText
 from model.preprocess.audio_formats import AUDIO_ENDINGS
 from model.repository import EMBEDDED_BUNDLES, bundle_folders
-from model.session import Device, Sparsity
+from model.session import Sparsity
 from model.sparse_softmax import native
 
 # What a caller gives to each kind of preprocessing.

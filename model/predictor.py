@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from model import preprocess
 from model.bundle import TOKENIZER, Bundle
+from model.devices import Device
 from model.errors import LabelsetError
 from model.labels import LabelSet, SparseRow, label_set
 from model.preprocess import Item
-from model.session import LET_THE_MODEL_DECIDE, Answers, Device, Session, Sparsity
+from model.session import LET_THE_MODEL_DECIDE, Answers, Session, Sparsity
 from model.words import WordLabels, label_words, words_read
 
 # The label set of an input; of a token classifier the label sets of its words, by their positions.

@@ -4,19 +4,17 @@ Knows nothing of pictures, texts or label names: `model/preprocess` makes the ar
 Importing this module is light: onnxruntime is loaded by whoever makes a session.
 """
 
-import contextlib
-import functools
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from model import page_locked
 from model.bundle import GRAPH, Bundle, GraphMismatch
+from model.devices import Device, load_graph
 from model.errors import LabelsetError
 from model.labels import SparseRow
 from model.manifest import POLICY_INPUT, SparsityPolicy
@@ -26,25 +24,7 @@ from model.sparse_softmax import native
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-Device = Literal["auto", "cpu", "cuda"]
-
 SPARSE_OUTPUTS = ("label_index", "label_probability", "row_offset", "applied_sparsity_rate")
-
-
-_CUDA_OPTIONS = {
-    # Batches come in every size. By default convolutions are tried out at the first batch of each, while its callers
-    # wait; asking cuDNN which to take is quick.
-    "cudnn_conv_algo_search": "HEURISTIC",
-    # By default products of float32 are rounded to 10 bits, which moves probabilities by more than a bundle's golden
-    # examples allow. Who wants that speed exports float16, and its label sets are checked at that precision.
-    "use_tf32": "0",
-}
-
-
-class DeviceUnavailable(LabelsetError):
-    """The device that was asked for is not to be had."""
-
-    code = "device_unavailable"
 
 
 class InvalidSparsity(LabelsetError):
@@ -128,12 +108,12 @@ class Session:
 
         Args:
             bundle: A verified bundle.
-            device: `auto` takes CUDA where the runtime offers it, else the CPU.
+            device: `auto` takes CUDA where it can be used, else the CPU.
             threads: Threads within one operator; 0 leaves the choice to the runtime.
             graph: Where the bundle's graph is read from, where that is not its own folder.
 
         Raises:
-            DeviceUnavailable: `cuda` was asked for and the runtime does not offer it.
+            DeviceUnavailable: `cuda` was asked for and cannot be used.
             LibraryNotFound, LibraryUnusable: the environment names no sound library of the compiled r-softmax.
             GraphMismatch: the graph cannot be loaded, or is not the one that the manifest describes.
         """
@@ -143,20 +123,16 @@ class Session:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         native.register(options)
-        providers = _providers(device)
         path = graph or str(bundle.file(GRAPH))
         try:
-            self._session = ort.InferenceSession(path, options, providers=providers)
+            self._session, self.device = load_graph(path, options, device)
+        except LabelsetError:
+            raise
         except Exception as error:  # the runtime raises a dozen types of its own, and Fail derives from Exception
             # Where it lies, and where what it refers to is looked for, is no business of who reads this.
             reason = str(error).replace(path, GRAPH).replace(f"{os.path.dirname(path)}/", "")
             raise GraphMismatch(f"{GRAPH} cannot be loaded by onnxruntime {ort.__version__}: {reason}") from error
-        self.device: Literal["cpu", "cuda"] = (
-            "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
-        )
-        if device == "cuda" and self.device != "cuda":  # the runtime falls back to the CPU without an error
-            raise DeviceUnavailable("device must be usable, got 'cuda': onnxruntime could not load its CUDA libraries")
-        self.empty = _empty(self.device)
+        self.empty: Callable[..., npt.NDArray[Any]] = page_locked.of_cuda().empty if self.device == "cuda" else np.empty
         # The compiled kernel, or the function that every graph carries.
         self.r_softmax = native.implementation(self.device)
         self.class_count = len(bundle.manifest.labels)
@@ -206,46 +182,6 @@ def _own_wish(policy: SparsityPolicy) -> Sparsity:
     if policy.policy == "fixed_rate":
         return Sparsity(sparsity_rate=policy.sparsity_rate)
     return LET_THE_MODEL_DECIDE
-
-
-def _empty(device: Literal["cpu", "cuda"]) -> Callable[..., npt.NDArray[Any]]:
-    if device == "cuda":
-        with contextlib.suppress(OSError):  # a runtime that was built for a system of its own: slower, and no worse
-            return page_locked.of_cuda().empty
-    return np.empty
-
-
-def available_devices() -> list[str]:
-    """Devices that this installation's onnxruntime can use, the preferred one first."""
-    return ["cuda", "cpu"] if "CUDAExecutionProvider" in _offered_providers() else ["cpu"]
-
-
-def _offered_providers() -> list[str]:
-    from onnxruntime import get_available_providers
-
-    return list(get_available_providers())
-
-
-def _providers(device: Device) -> list[str | tuple[str, dict[str, str]]]:
-    if device == "cuda" and "cuda" not in available_devices():
-        raise DeviceUnavailable(
-            f"device must be one of {available_devices()} here, got 'cuda' (onnxruntime offers "
-            f"{_offered_providers()}; the CUDA build comes with the extra 'gpu')"
-        )
-    use_cuda = device == "cuda" or (device == "auto" and "cuda" in available_devices())
-    if not use_cuda:
-        return ["CPUExecutionProvider"]
-    _load_cuda()
-    return [("CUDAExecutionProvider", _CUDA_OPTIONS), "CPUExecutionProvider"]
-
-
-@functools.cache
-def _load_cuda() -> None:
-    """Load the CUDA libraries that pip has installed; the runtime itself looks in the folders of the system alone."""
-    from onnxruntime import preload_dlls
-
-    with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
-        preload_dlls()
 
 
 _ONNX_TYPES = {

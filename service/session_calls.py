@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from model.bundle import Bundle
+from model.devices import Device
 from model.errors import LabelsetError
 from model.golden import GoldenExample
 from model.predictor import LabelSets
 from model.preprocess import Item, Limits
-from model.session import Device, Sparsity
+from model.session import Sparsity
 from model.sparse_softmax.native import Implementation
 
 Outcome = LabelSets | LabelsetError

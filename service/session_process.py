@@ -12,8 +12,8 @@ import threading
 import traceback
 from typing import Any
 
+from model.devices import available_devices
 from model.errors import LabelsetError
-from model.session import available_devices
 from service import session_messages
 from service.session_calls import Call, Drop, Failure, Infer, ListDevices, Load
 from service.session_model import SessionModel

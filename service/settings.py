@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from model.devices import Device
 from model.errors import LabelsetError
 from model.preprocess import DEFAULT_LIMITS, Limits
 from model.repository import EMBEDDED_BUNDLES
-from model.session import Device
 from service.cores import usable_cores
 from service.logs import LogFormat
 from service.session_calls import LoadSettings

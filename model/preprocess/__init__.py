@@ -157,5 +157,5 @@ def build(preprocessing: Preprocessing, tokenizer_json: str = "", limits: Limits
 
 
 def stack(arrays: Sequence[npt.NDArray[Any]], empty: NewArray) -> npt.NDArray[Any]:
-    """Arrays of one shape -> one array `[N, ...]`, made by `empty`."""
-    return np.stack(arrays, out=empty((len(arrays), *arrays[0].shape), arrays[0].dtype))
+    """Arrays of one shape and type -> one array `[N, ...]`, made by `empty`."""
+    return np.stack(arrays, out=empty((len(arrays), *arrays[0].shape), arrays[0].dtype), casting="no")

@@ -6,13 +6,26 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.gpu_feeds import WAYS, main
-from model.session import available_devices
+from model.devices import available_devices
 
 
 @pytest.mark.parametrize("kind", ["image", "tokens"])
 def test_every_way_answers_alike_and_has_a_ratio_to_ordinary_arrays(request, tmp_path, kind):
     bundle, written = request.getfixturevalue(f"trained_{kind}").bundle, tmp_path / "feeds.json"
-    options = ["--device", "cpu", "--rows", "1,3", "--rounds", "1", "--seconds", "0.1", "--json", str(written)]
+    options = [
+        "--device",
+        "cpu",
+        "--rows",
+        "1",
+        "--rows",
+        "3",
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.1",
+        "--json",
+        str(written),
+    ]
     result = CliRunner().invoke(main, [str(bundle), *options], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     records = json.loads(written.read_text())

@@ -8,11 +8,12 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from model import golden
+from model import golden, page_locked
 from model.bundle import Bundle
+from model.devices import DeviceUnavailable
 from model.page_locked import PageLockedMemory
 from model.predictor import Predictor
-from model.session import DeviceUnavailable, Session
+from model.session import Session
 
 
 class Pages:
@@ -94,14 +95,43 @@ def test_without_more_of_it_arrays_lie_in_ordinary_memory():
     assert released == []
 
 
-def test_memory_that_goes_gives_every_block_back_the_lent_ones_after_their_arrays(pages):
-    own = PageLockedMemory(pages.allocate, pages.release)
-    kept, lent = own.empty((10,), np.uint8), own.empty((10,), np.uint8)
-    del kept, own
-    assert len(pages.held) == 2
-    lent.fill(3)
-    del lent
-    assert pages.held == {}
+def test_what_is_kept_makes_room_for_batches_of_another_size_and_what_is_lent_does_not(pages):
+    memory = PageLockedMemory(pages.allocate, pages.release, max_bytes=4 * 8192)
+    small = [memory.empty((8192,), np.uint8) for _ in range(3)]
+    large = memory.empty((2 * 8192,), np.uint8)  # no room: ordinary
+    assert _address(large) not in pages.held
+    del large, small[:]
+    assert len(pages.held) == 3
+    large = memory.empty((2 * 8192,), np.uint8)
+    assert list(pages.held) == [_address(large)]
+    more = [memory.empty((8192,), np.uint8) for _ in range(3)]
+    assert [_address(array) in pages.held for array in more] == [True, True, False]
+    for number, array in enumerate([large, *more]):
+        array.fill(number)
+    assert [int(array[-1]) for array in [large, *more]] == [0, 1, 2, 3]
+
+
+def test_an_array_larger_than_all_of_it_costs_the_others_nothing(pages):
+    memory = PageLockedMemory(pages.allocate, pages.release, max_bytes=8192)
+    memory.empty((8192,), np.uint8)
+    memory.empty((8193,), np.uint8).fill(1)
+    assert pages.sizes == [8192]
+    assert len(pages.held) == 1
+
+
+def test_threads_that_want_more_than_there_is_never_share_a_block(pages):
+    memory = PageLockedMemory(pages.allocate, pages.release, max_bytes=3 * 65_536)
+
+    def fill(number):
+        for size in (4096, 9000, 30_000, 65_536, 100_000) * 60:
+            array = memory.empty((size,), np.uint8)
+            array.fill(number)
+            assert (array == number).all()
+
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(fill, number) for number in range(4)]:
+            done.result(timeout=60)
+    assert sum(map(len, pages.held.values())) <= 3 * 65_536
 
 
 @pytest.mark.parametrize("kind", ["text", "image", "audio", "tokens"])
@@ -115,6 +145,14 @@ def test_a_predictor_fed_from_it_answers_the_same(request, memory, pages, kind):
     for _ in range(3):
         assert predictor.infer(arrays) == expected
     assert len(pages.held) == 1  # one block, again and again
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="this runtime offers CUDA")
+def test_without_cudas_library_arrays_lie_in_ordinary_memory_and_the_log_says_so(caplog):
+    page_locked.of_cuda.cache_clear()
+    array = page_locked.of_cuda().empty((4,), np.int64)
+    assert array.base is None  # its own memory
+    assert "a GPU is fed from ordinary memory: libcudart" in caplog.text
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from model.session import LET_THE_MODEL_DECIDE, DeviceUnavailable, InvalidSparsity, Session, Sparsity, available_devices
+from model.devices import DeviceUnavailable, available_devices
+from model.session import LET_THE_MODEL_DECIDE, InvalidSparsity, Session, Sparsity
 from model.sparse_softmax import native
 
 TEXTS = [
