@@ -15,12 +15,13 @@ from collections import deque
 from collections.abc import Sequence
 
 from model.errors import LabelsetError
-from model.preprocess import Item
+from model.preprocess import InputError, Item
 from model.session import Sparsity
-from service.asked import Asked, Row
+from service.asked import Asked, Question, Row
 from service.catalogue import ServedModel
 from service.errors import NotReady
 from service.metrics import Metrics
+from service.record import current_request_id
 from service.session_link import SessionProcessDied
 from service.settings import BatchLimits
 
@@ -52,6 +53,9 @@ class Batcher:
         self._limits = limits
         self._metrics = metrics
         self._queues: dict[ServedModel, deque[Row]] = {}
+        # A picture that many ask for at once, or a request that is sent again because it was slow.
+        self._under_way: dict[Question, Row] = {}
+        self._forgetting: asyncio.Handle | None = None
         self._orders = itertools.count()
         self._closed = False
         self._runners = runners
@@ -62,18 +66,29 @@ class Batcher:
     def ask(self, model: ServedModel, inputs: Sequence[tuple[Item, Sparsity]]) -> Asked:
         """Have inputs answered, in whatever batches they end up; one that fails fails alone.
 
+        An input is computed once for all who ask it before it has its answer.
+
         Raises:
             NotReady: the batcher is closed.
         """
         if self._closed:
             raise NotReady("the service is shutting down")
-        asked, now = Asked(), time.perf_counter()
-        asked.begin(
-            [Row(item, sparsity, next(self._orders), asked, _length(model, item), now) for item, sparsity in inputs]
-        )
-        self._queues.setdefault(model, deque()).extend(asked.rows)
+        now = time.perf_counter()
+        asked = Asked(now, self._forget_soon)
+        for item, sparsity in inputs:
+            asked.add(self._row(Question(model, item, sparsity), now))
         self._begin()
         return asked
+
+    def _row(self, question: Question, now: float) -> Row:
+        """The input that is under way already where somebody else has asked the same, else one more that waits."""
+        row = self._under_way.get(question)
+        if row is None or not row.is_open:
+            model = question.model
+            row = Row(question, next(self._orders), _length(model, question.item), now, current_request_id())
+            self._under_way[question] = row
+            self._queues.setdefault(model, deque()).append(row)
+        return row
 
     @property
     def waiting(self) -> int:
@@ -104,6 +119,7 @@ class Batcher:
             logger.error("a runner failed", exc_info=error)
         for row in batch:  # nobody waits on for a runner that is gone
             row.tell(LabelsetError(_FAILED), time.perf_counter())
+        self._forget(batch)
         self._begin()
 
     def _take(
@@ -151,6 +167,7 @@ class Batcher:
         while taken:
             model, self._at_work[task] = taken
             await self._answer(model, self._at_work[task])
+            self._forget(self._at_work[task])
             # On its way before those who have just been told are heard: until then the session process would idle.
             taken = self._take(task)
 
@@ -178,7 +195,10 @@ class Batcher:
             return None
         started = time.perf_counter()
         try:
-            inferred = await model.infer([row.item for row in present], [row.sparsity for row in present])
+            questions = [row.question for row in present]
+            inferred = await model.infer(
+                [question.item for question in questions], [question.sparsity for question in questions]
+            )
             # Not where they are told: a session that answers too few is one that failed, and nobody may wait on.
             answers = list(zip(present, inferred.outcomes, strict=True))
         except Exception as error:
@@ -186,8 +206,10 @@ class Batcher:
         ended = time.perf_counter()
         self._put_back(model, [row for row, outcome in answers if outcome is None])
         answered = [(row, outcome) for row, outcome in answers if outcome is not None]
-        fill = len(answered) / self._limits.rows
-        self._metrics.observe_batch(model, len(answered), fill, ended - started - inferred.decode_seconds)
+        computed = sum(not isinstance(outcome, InputError) for _, outcome in answered)
+        if computed:
+            fill = computed / self._limits.rows
+            self._metrics.observe_batch(model, computed, fill, ended - started - inferred.decode_seconds)
         for row, outcome in answered:
             row.decoded = started + inferred.decode_seconds
             row.tell(outcome, ended)
@@ -202,10 +224,25 @@ class Batcher:
             # Not simply in front: a text that came earlier may have been left out of the batch for its length.
             self._queues[model] = deque(sorted([*rows, *self._queues.get(model, ())], key=lambda row: row.order))
 
+    def _forget_soon(self) -> None:
+        """Callers have left; those who leave at the same time are looked for together."""
+        if not self._forgetting:
+            self._forgetting = asyncio.get_running_loop().call_soon(self._forget_the_departed)
+
     def _forget_the_departed(self) -> None:
-        """Drop the inputs whose callers have left, so that they take no place in a batch."""
-        present = {model: deque(row for row in queue if row.asked.is_wanted) for model, queue in self._queues.items()}
-        self._queues = {model: queue for model, queue in present.items() if queue}
+        """Drop the inputs whose callers have left, so that they take no place in a batch and no memory."""
+        self._forgetting = None
+        departed = [row for queue in self._queues.values() for row in queue if not row.askers]
+        if departed:
+            self._queues = {model: deque(row for row in queue if row.askers) for model, queue in self._queues.items()}
+            self._forget(departed)
+        self._queues = {model: queue for model, queue in self._queues.items() if queue}
+
+    def _forget(self, rows: Sequence[Row]) -> None:
+        """From now on who asks the same has it computed anew."""
+        for row in rows:
+            if self._under_way.get(row.question) is row:
+                del self._under_way[row.question]
 
 
 def _choose(queue: Sequence[Row], row_limit: int, token_limit: int, by_length: bool) -> list[Row]:
@@ -242,6 +279,6 @@ def _length(model: ServedModel, item: Item) -> int:
 
 
 def _give_up(model: ServedModel, row: Row, error: Exception) -> None:
-    own_id = {"request_id": row.asked.request_id}
+    own_id = {"request_id": row.request_id}
     logger.error("%s/%s failed to answer", model.name, model.version, extra=own_id, exc_info=error)
     row.tell(LabelsetError(_FAILED), time.perf_counter())

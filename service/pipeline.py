@@ -14,7 +14,6 @@ from service.errors import EmptyInput
 from service.intake import Item
 from service.record import current_record
 from service.result_cache import ResultCache
-from service.sharing import Sharing
 from service.wishes import Wish, Wishes
 
 _NOUNS: Mapping[Kind, str] = {"image": "a picture", "audio": "a recording", "text": "a text"}
@@ -28,7 +27,6 @@ class Pipeline:
         self._cache = cache
         self._batcher = batcher
         self._limits = limits
-        self._sharing = Sharing()
 
     async def answer(self, model: ServedModel, items: Sequence[Item], wishes: Wishes) -> list[Answer | LabelsetError]:
         """Answer inputs; one that cannot be answered fails alone, its error in its place.
@@ -61,9 +59,7 @@ class Pipeline:
         ]
         if not sound:
             return [refusal for refusal in refusals if refusal]
-        # A picture that many ask for at once, or a request that is sent again because it was slow.
-        question = (model, tuple([(_Same(item), sparsity) for item, sparsity in sound]))
-        answers = await self._sharing.get(question, lambda: self._batcher.ask(model, sound))
+        answers = await self._batcher.ask(model, sound).outcomes()
         if len(answers) == len(items):
             return answers
         told = iter(answers)
@@ -72,21 +68,6 @@ class Pipeline:
     async def close(self) -> None:
         """Answer what somebody waits for, and take nothing more."""
         await self._batcher.close()
-
-
-class _Same:
-    """An input as a key: equal to another of the same content, whose bytes are looked at only where the ends agree."""
-
-    __slots__ = ("_item",)
-
-    def __init__(self, item: Item) -> None:
-        self._item = item
-
-    def __hash__(self) -> int:
-        return id(self._item) if isinstance(self._item, LabelsetError) else hash((len(self._item), self._item[-256:]))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self._item == other._item
 
 
 def _refusal(model: ServedModel, item: Item, limits: Limits) -> LabelsetError | None:

@@ -33,6 +33,7 @@ from model.preprocess import (
     WrongInputKind,
     stack,
 )
+from model.preprocess.jpeg_scans import has_more_scans
 
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -47,10 +48,9 @@ _SIGNATURES = {
     TiffImageFile.format: rb"II\x2a\0|MM\0\x2a|II\x2b\0|MM\0\x2b",
 }
 
-# A progressive JPEG has about ten scans. Each costs a pass over all pixels (50 ms at 50 million of them) and may be
-# 70 bytes small, so that without a bound one file within the limits could occupy a core for hours.
+# A progressive JPEG has about ten scans, another up to four. Each costs a pass over all pixels (50 ms at 50 million of
+# them), so that without a bound one file within the limits could occupy a core for hours.
 _MAX_JPEG_SCANS = 100
-_START_OF_SCAN = b"\xff\xda"
 # Pillow reads what stands before the pixels in Python, piece by piece: five million empty segments would take it many
 # seconds. The largest GIF within the limits has half as many pieces.
 _MAX_READS = 300_000
@@ -93,11 +93,12 @@ class ImagePreprocessor:
             raise WrongInputKind("an image model takes the bytes of a picture, got a text", expected="image")
         _check_limit("bytes", len(item), self._limits.max_image_bytes)
         image_format = _format_of(item)
+        stream = _CountedReads(item)
         try:
-            with Image.open(_CountedReads(item), formats=[image_format]) as image:
+            with Image.open(stream, formats=[image_format]) as image:
                 _check_limit("pixels", _pixel_count(image), self._limits.max_image_pixels)
-                if image.info.get("progressive"):
-                    _check_limit("scans", item.count(_START_OF_SCAN), _MAX_JPEG_SCANS)
+                if image_format == JpegImageFile.format and has_more_scans(item, stream.tell(), _MAX_JPEG_SCANS):
+                    _check_limit("scans", _MAX_JPEG_SCANS + 1, _MAX_JPEG_SCANS)
                 upright = self._decode(image)
             return np.array(self._resize(upright))
         except LabelsetError:

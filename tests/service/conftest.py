@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextvars
 import hashlib
 import io
 import json
@@ -31,7 +32,8 @@ LIMITS = {
 def run() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
     """As `asyncio.run`, but on one event loop, as the service has it."""
     with asyncio.Runner() as runner:
-        yield runner.run
+        # Each in a context of its own: a record that one takes in hand would be that of all who come after it.
+        yield lambda coroutine: runner.run(coroutine, context=contextvars.copy_context())
 
 
 @pytest.fixture(scope="session")

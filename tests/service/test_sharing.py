@@ -7,16 +7,17 @@ import time
 import pytest
 
 from model.errors import LabelsetError
-from model.session import LET_THE_MODEL_DECIDE
+from model.session import LET_THE_MODEL_DECIDE, Sparsity
 from service.batcher import Batcher
 from service.catalogue import ServedModel
 from service.metrics import Metrics
 from service.record import RequestRecord, take_in_hand
 from service.repository import Repository
 from service.settings import BatchLimits, Settings
-from service.sharing import Sharing
 
-TEXT = "It encrypts the disk."
+
+def _text(key):
+    return f"It encrypts the disk of {key}."
 
 
 class Shop:
@@ -25,7 +26,7 @@ class Shop:
     def __init__(self, model, monkeypatch):
         self.computed, self.is_open = 0, False
         self.began = 0.0
-        self.model, self.batcher, self.sharing = model, Batcher(BatchLimits(8, 1000), 1, Metrics()), Sharing()
+        self.model, self.batcher = model, Batcher(BatchLimits(8, 1000), 1, Metrics())
         infer = ServedModel.infer
 
         async def held(model, items, sparsities):
@@ -37,9 +38,9 @@ class Shop:
 
         monkeypatch.setattr(ServedModel, "infer", held)
 
-    async def ask(self, key, text=TEXT):
-        """What becomes of a text, as one of those who ask it by this key."""
-        return await self.sharing.get(key, lambda: self.batcher.ask(self.model, [(text, LET_THE_MODEL_DECIDE)]))
+    async def ask(self, *keys):
+        """What becomes of texts, as one request asks them."""
+        return await self.batcher.ask(self.model, [(_text(key), LET_THE_MODEL_DECIDE) for key in keys]).outcomes()
 
     async def callers(self, *keys):
         tasks = [asyncio.create_task(self.ask(key)) for key in keys]
@@ -131,29 +132,49 @@ def test_what_goes_wrong_goes_wrong_for_all(run, shop, monkeypatch):
     assert [type(outcome) for outcome in outcomes] == [LabelsetError] * 3
 
 
-def test_who_is_told_while_he_asks_is_answered_too(run, shop):
-    """Between the answer and the moment at which the first hears of it, another asks the same."""
+def test_an_input_is_computed_once_whatever_is_asked_besides_it(run, shop):
+    async def scenario():
+        [busy] = await shop.callers("busy")
+        tasks = [asyncio.create_task(shop.ask(*keys)) for keys in ("aaa", "ba", "a", "cbd")]
+        await asyncio.sleep(0.02)
+        tasks[1].cancel()
+        shop.is_open = True
+        await busy
+        return [await task for task in (tasks[0], *tasks[2:])]
 
+    [first, again, once_more], [alone], others = run(scenario())
+    assert first is again is once_more is alone
+    assert len({id(outcome) for outcome in [first, *others]}) == 4
+    assert shop.computed == 1 + 4
+
+
+def test_another_wish_is_another_question(run, shop):
     async def scenario():
         shop.is_open = True
-        found = []
-        asked = []
+        wishes = [Sparsity(label_count=1), Sparsity(label_count=2), Sparsity(label_count=1)]
+        return await shop.batcher.ask(shop.model, [(_text("a"), wish) for wish in wishes]).outcomes()
 
-        def ask():
-            asked.append(shop.batcher.ask(shop.model, [(TEXT, LET_THE_MODEL_DECIDE)]))
-            return asked[0]
+    one, two, one_again = run(scenario())
+    assert (len(one.labels), len(two.labels)) == (1, 2)
+    assert one is one_again
+    assert shop.computed == 2
 
-        first = asyncio.create_task(shop.sharing.get("a", ask))
-        while not asked or asked[0].rows[0].outcome is None:
-            await asyncio.sleep(0)
-        assert not first.done()
-        found.append(await shop.sharing.get("a", ask))
-        found.append(await first)
-        return found, len(asked)
 
-    [[one], [other]], count = run(scenario())
-    assert one is other
-    assert count == 1
+def test_who_has_left_takes_no_memory_while_the_runners_are_busy(run, shop):
+    async def scenario():
+        [busy] = await shop.callers("busy")
+        tasks = await shop.callers(*range(50))
+        assert shop.batcher.waiting == 50
+        for task in tasks[1:]:
+            task.cancel()
+        await asyncio.gather(*tasks[1:], return_exceptions=True)
+        await asyncio.sleep(0)
+        assert shop.batcher.waiting == 1
+        shop.is_open = True
+        await asyncio.gather(busy, tasks[0])
+
+    run(scenario())
+    assert shop.computed == 2
 
 
 def test_each_record_tells_the_stages_from_when_its_request_came(run, shop):

@@ -17,6 +17,7 @@ from model.errors import LabelsetError
 from model.manifest import ImagePreprocessing
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+START_OF_SCAN = b"\xff\xda"
 
 
 def encode(image, image_format, **options):
@@ -137,10 +138,41 @@ def test_the_bytes_limit_comes_before_the_file_is_looked_at():
 def test_a_progressive_jpeg_of_very_many_scans_is_refused():
     content = encode(noise(), "JPEG", progressive=True)
     assert build()(content).shape == (32, 32, 3)
-    last_scan = content[content.rindex(b"\xff\xda") : -2]
+    last_scan = content[content.rindex(START_OF_SCAN) : -2]
     error = refusal(content[:-2] + last_scan * 100 + content[-2:])
     assert error.code == "image_too_large"
     assert error.detail["quantity"] == "scans"
+
+
+def _of_scans(count, between=b""):
+    """A JPEG that is not progressive, of 49 million pixels, whose scans are empty and have something between them."""
+    content = encode(Image.new("RGB", (64, 64)), "JPEG", subsampling=0)
+    frame = content.index(b"\xff\xc0")
+    head = content[: frame + 5] + struct.pack(">HH", 7000, 7000) + content[frame + 9 : content.index(START_OF_SCAN)]
+    scan = START_OF_SCAN + struct.pack(">HB", 8, 1) + bytes([1, 0, 0, 63, 0])
+    return head + (scan + between) * count + b"\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        b"",
+        b"\xff\xfe\0\4\xff\xd9",  # a comment that holds an end of the image
+        b"\xff\xfe\0\4\xff\xd9" * 200,
+        b"\0\xff\0\xff\xd0\xff\xff",
+    ],
+)
+def test_any_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(between):
+    started = time.perf_counter()
+    error = refusal(_of_scans(1_000, between))
+    assert (error.code, error.detail["quantity"]) == ("image_too_large", "scans")
+    assert time.perf_counter() - started < 0.5
+
+
+def test_a_jpeg_with_a_film_behind_it_is_read_whatever_bytes_that_has():
+    content = encode(noise(), "JPEG")
+    film = START_OF_SCAN * 500 + b"\0" * 1_000_000
+    np.testing.assert_array_equal(build()(content + film), build()(content))
 
 
 @pytest.mark.parametrize("filling", [b"\xff\xe0\0\2", b"\xff", b"\xff\0"])
