@@ -12,11 +12,10 @@ from collections.abc import Callable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.deadlines import Deadlines, stopped_seconds
+from service.lingering import SECONDS_TO_READ, LingeringTransport
 from service.presence import PRESENCE, Presence
 from service.refusing import Refusing
 
-# After the time of a body is up its request is answered, and the caller has this long to read the answer.
-_SECONDS_TO_READ = 5.0
 # Head and trailers of a request; what other servers allow is between 8 and 80 KB.
 _MAX_HEAD_BYTES = 64 * 1024
 # A chunk of one byte has five around it.
@@ -41,7 +40,7 @@ def impatient_protocol(
         is_leaving: Whether an answer must be the last one on its connection.
         refusing: Answers what need not reach the application.
     """
-    arriving = Deadlines(min(head_seconds, body_seconds))
+    arriving = Deadlines(min(head_seconds, body_seconds, SECONDS_TO_READ))
 
     class ImpatientProtocol(HttpToolsProtocol):
         _leaving: asyncio.TimerHandle | None = None
@@ -49,13 +48,15 @@ def impatient_protocol(
         _is_refused = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
             self._unanswered: deque[RequestResponseCycle] = deque()
+            super().connection_made(LingeringTransport(transport, arriving, self._unanswered, body_seconds))
             if len(self.connections) > max_connections:
                 transport.abort()
-            arriving.set(transport, head_seconds)
+            arriving.set(self.transport, head_seconds)
 
         def data_received(self, data: bytes) -> None:
+            if self.transport.is_closing():
+                return
             self._head_bytes += len(data)
             super().data_received(data)
             if self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -76,7 +77,7 @@ def impatient_protocol(
 
         def on_headers_complete(self) -> None:
             # Also of a body that nobody reads, because its request was refused.
-            arriving.set(self.transport, body_seconds + _SECONDS_TO_READ)
+            arriving.set(self.transport, body_seconds + SECONDS_TO_READ)
             if self._refuse():
                 return
             super().on_headers_complete()
@@ -134,7 +135,8 @@ def impatient_protocol(
             body = json.dumps({"error": {"code": "invalid_http", "message": msg, "detail": {}}}).encode()
             head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
             self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-            self.transport.close()
+            self.transport.linger()  # type: ignore[attr-defined]
+            self._leave_unanswered()
 
         def pause_writing(self) -> None:
             super().pause_writing()
@@ -164,13 +166,16 @@ def impatient_protocol(
             arriving.lift(self.transport)
             if self._leaving is not None:
                 self._leaving.cancel()
+            self._leave_unanswered()
+            super().connection_lost(exc)
+
+        def _leave_unanswered(self) -> None:
             for cycle in self._unanswered:  # uvicorn tells the last one only, and the others would write to nowhere
                 cycle.disconnected = True
                 cycle.transport = self.transport
                 cycle.message_event.set()
                 cycle.on_response = _nothing  # one that has not begun would hold the connection, which holds it
                 cycle.scope[PRESENCE].leave()  # type: ignore[literal-required]
-            super().connection_lost(exc)
             self._unanswered.clear()
             self.pipeline.clear()
 

@@ -164,6 +164,19 @@ def test_a_caller_who_leaves_before_he_is_answered_leaves_no_garbage(service, ki
     assert sum(found.values()) < _REQUESTS, found
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [("POST /predict HTTP/1.1", "413"), ("POST /pre dict HTTP/1.1", "400"), ("X: " + "a" * 70_000, "400")],
+    ids=["a body that is too large", "no request line", "a head that is too large"],
+)
+def test_an_answer_that_ends_the_connection_before_all_is_sent_leaves_no_garbage(service, head, status):
+    first = head if head.startswith("POST") else f"POST /predict HTTP/1.1\r\n{head}"
+    content = f"{first}\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: {10**9}\r\n\r\nhalf"
+    statuses, found = service.ask(content.encode())
+    assert statuses == [status]
+    assert sum(found.values()) < _REQUESTS, found
+
+
 def test_a_call_that_is_refused_leaves_no_garbage_of_ours():
     service_pb2 = pytest.importorskip("tritonclient.grpc.service_pb2")
     with socket.socket() as probe:

@@ -1,12 +1,14 @@
 """HTTPS with a certificate made for the test."""
 
 import contextlib
+import http.client
 import os
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import time
 from urllib.parse import urlsplit
 
 import httpx
@@ -116,6 +118,33 @@ def test_a_caller_who_says_nothing_after_the_handshake_is_closed(files):
                 assert connection.version() in {"TLSv1.2", "TLSv1.3"}
                 with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
                     assert connection.recv(1) == b""  # else it times out
+        finally:
+            process.kill()
+
+
+def test_a_body_that_is_too_large_is_told_so_while_it_is_sent_and_its_end_not_waited_for_for_ever(files):
+    body = bytes(70 * 2**20)  # more than is read by default
+    with subprocess.Popen(SERVE, stderr=subprocess.PIPE, text=True, env=environment(*files)) as process:
+        try:
+            assert process.stderr is not None
+            address = urlsplit(process.stderr.readline().split()[-1])
+            trusted = ssl.create_default_context(cafile=files[0])
+            for _ in range(3):
+                connection = http.client.HTTPSConnection(address.netloc, timeout=30, context=trusted)
+                with contextlib.closing(connection):
+                    connection.request("POST", "/predict", body=body, headers={"Content-Type": "text/plain"})
+                    assert connection.getresponse().status == 413
+            with (
+                socket.create_connection((address.hostname, address.port), timeout=20) as plain,
+                trusted.wrap_socket(plain, server_hostname=address.hostname) as stays,
+            ):
+                head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+                stays.sendall(head + b"Content-Length: 999999999\r\n\r\n")
+                started = time.monotonic()
+                assert stays.recv(65536).startswith(b"HTTP/1.1 413")
+                with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
+                    assert stays.recv(1) == b""  # else it times out
+                assert 4 < time.monotonic() - started < 15
         finally:
             process.kill()
 
