@@ -44,7 +44,11 @@ def impatient_protocol(
 
     class ImpatientProtocol(HttpToolsProtocol):
         _leaving: asyncio.TimerHandle | None = None
+        # Read since the last request was whole, without bodies: a head or trailers have at least so many by now.
         _head_bytes = 0
+        # Read since the request began, with the whole piece in which it did: its head has at most so many.
+        _read_bytes = 0
+        _piece_bytes = 0
         _is_refused = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -57,13 +61,12 @@ def impatient_protocol(
         def data_received(self, data: bytes) -> None:
             if self.transport.is_closing():
                 return
+            self._piece_bytes = len(data)
             self._head_bytes += len(data)
+            self._read_bytes += len(data)
             super().data_received(data)
-            if self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
-                if self._unanswered:  # an answer is owed that this would get in the way of
-                    self.transport.abort()
-                else:
-                    self.send_400_response(f"the head of a request must have at most {_MAX_HEAD_BYTES} bytes")
+            if self._head_bytes > _MAX_HEAD_BYTES:
+                self._refuse_head()
             is_waited_for = self.transport in arriving or self._unanswered or self.timeout_keep_alive_task
             if not is_waited_for and not self.transport.is_closing():
                 # Empty lines before a request begin none, and have ended uvicorn's wait for it.
@@ -71,11 +74,16 @@ def impatient_protocol(
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
+            self._read_bytes = self._piece_bytes
             self._unset_keepalive_if_required()  # it may have come together with one that was refused
             if self.transport not in arriving:  # else it is the first, which has been waited for already
                 arriving.set(self.transport, head_seconds)
 
         def on_headers_complete(self) -> None:
+            # In one piece with its body, or behind another request, it is not seen in `_head_bytes`.
+            if self._read_bytes > _MAX_HEAD_BYTES and self._parsed_bytes() > _MAX_HEAD_BYTES:
+                self._refuse_head()
+                raise ValueError("a head that is too large")  # for the parser, which reads on else
             # Also of a body that nobody reads, because its request was refused.
             arriving.set(self.transport, body_seconds + SECONDS_TO_READ)
             if self._refuse():
@@ -106,6 +114,17 @@ def impatient_protocol(
                 super().on_message_complete()
                 self.cycle.scope[PRESENCE].has_sent_all = True  # type: ignore[literal-required]
 
+        def _parsed_bytes(self) -> int:
+            """Size of the head, as clients write it: with one space after each colon."""
+            first = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n")
+            return first + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers) + len("\r\n")
+
+        def _refuse_head(self) -> None:
+            if self._unanswered:  # an answer is owed that this would get in the way of
+                self.transport.abort()
+            else:
+                self.send_400_response(f"the head of a request must have at most {_MAX_HEAD_BYTES} bytes")
+
         def _refuse(self) -> bool:
             """Answer a request by its head alone, where that is possible."""
             # Who is to be answered before, or to leave afterwards, or sends what is not read here, goes the usual way.
@@ -132,6 +151,8 @@ def impatient_protocol(
                 self.flow.pause_reading()
 
         def send_400_response(self, msg: str) -> None:
+            if self.transport.is_closing():  # it has been said
+                return
             body = json.dumps({"error": {"code": "invalid_http", "message": msg, "detail": {}}}).encode()
             head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
             self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)

@@ -38,9 +38,15 @@ class Wire(asyncio.Transport):
     def resume_reading(self):
         pass
 
+    def can_write_eof(self):
+        return False
 
-def _written(app, request):
-    """What is written in answer to a request, and whether the connection is then closed."""
+    def get_write_buffer_size(self):
+        return 0
+
+
+def _written(app, *pieces):
+    """What is written in answer to what arrives in pieces, and whether the connection is then closed."""
 
     async def ask():
         config = uvicorn.Config(app, http=impatient_protocol(10, 10, 10, lambda: False), log_config=None)
@@ -48,7 +54,8 @@ def _written(app, request):
         protocol = config.http_protocol_class(config, ServerState(), {})
         wire = Wire()
         protocol.connection_made(wire)
-        protocol.data_received(request)
+        for piece in pieces:
+            protocol.data_received(piece)
         await asyncio.gather(*protocol.tasks)
         closed = wire.closed
         protocol.connection_lost(None)
@@ -104,6 +111,49 @@ def test_who_waits_to_be_told_to_continue_is_told_at_once():
     told, answer = _written(_app(b"done", reads=True), REQUEST % (b"POST", waits) + b"body")[0]
     assert told == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert answer.endswith(b"\r\n\r\ndone")
+
+
+BODY = b"a" * 200_000
+LARGEST_HEAD = 64 * 1024
+
+
+def _request(head_bytes):
+    """A request with a body, and a head of so many bytes."""
+    head = REQUEST % (b"POST", b"Content-Length: %d\r\nX: %%s\r\n" % len(BODY))
+    return head % (b"a" * (head_bytes - len(head) + len(b"%s"))) + BODY
+
+
+ARRIVALS = {
+    "in one piece with its body": lambda request: [request],
+    "before its body": lambda request: [request[: -len(BODY)], BODY],
+    "in two pieces": lambda request: [request[:1000], request[1000:]],
+    "in many pieces": lambda request: [request[at : at + 1000] for at in range(0, len(request), 1000)],
+}
+
+
+@pytest.mark.parametrize("arrival", ARRIVALS)
+def test_a_head_may_have_64_kib_and_no_byte_more_however_it_arrives(arrival):
+    def first_lines(head_bytes):
+        written, _ = _written(_app(b"done", reads=True), *ARRIVALS[arrival](_request(head_bytes)))
+        return [one.partition(b"\r\n")[0] for one in written]
+
+    assert first_lines(LARGEST_HEAD) == [b"HTTP/1.1 200 OK"]
+    assert first_lines(LARGEST_HEAD + 1) == [b"HTTP/1.1 400 Bad Request"]
+
+
+def test_a_head_that_is_too_large_behind_another_request_is_not_answered_and_one_that_is_not_is():
+    """An answer would be taken for that to the other one."""
+    first = REQUEST % (b"POST", b"Content-Length: 4\r\n") + b"body"
+    assert _written(_app(b"done"), first + _request(LARGEST_HEAD + 1)) == ([], True)
+    written, closed = _written(_app(b"done"), first + _request(LARGEST_HEAD))
+    assert written[0].startswith(b"HTTP/1.1 200 OK")
+    assert not closed
+
+
+def test_of_many_requests_in_one_piece_each_has_a_head_of_its_own():
+    written, closed = _written(_app(b"done"), (REQUEST % (b"GET", b"X: %s\r\n" % (b"a" * 50_000))) * 3)
+    assert written[0].startswith(b"HTTP/1.1 200 OK")
+    assert not closed
 
 
 def test_a_kept_connection_is_not_closed_for_the_time_in_which_the_process_was_stopped():
