@@ -16,6 +16,7 @@ from service.body import BodyLimits
 from service.error_answers import add_error_handlers
 from service.logs import AccessLog
 from service.metrics import Metrics
+from service.open_bodies import OpenBodies
 from service.pipeline import Pipeline
 from service.refusing import Refusing
 from service.repository import Repository
@@ -52,6 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     gate = Gate(settings.keys_file)
     listen_to_rpc = _rpc_server() if settings.grpc_port is not None else None
     admission = Admission(settings.max_waiting)
+    open_bodies = OpenBodies(settings.max_open_body_bytes)
     access_log = AccessLog()
     observers = [counted.observe, access_log.write, *([tracing.observe] if tracing else [])]
 
@@ -62,7 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 closing.push_async_callback(asyncio.to_thread, tracing.close)
             closing.callback(access_log.close)
             # Before the models are loaded: a port that is taken is known at once.
-            rpc_server = listen_to_rpc(settings, gate, observers) if listen_to_rpc else None
+            rpc_server = listen_to_rpc(settings, gate, open_bodies, observers) if listen_to_rpc else None
             if rpc_server:
                 closing.push_async_callback(rpc_server.stop)
             host = SessionHost(settings.batch_seconds)
@@ -73,7 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             cache = ResultCache(settings.result_cache_rows)
             pipeline = Pipeline(admission, batcher, cache, settings.limits)
             closing.push_async_callback(pipeline.close)
-            counted.watch(lambda: repository.catalogue, lambda: batcher.waiting, admission)
+            counted.watch(lambda: repository.catalogue, lambda: batcher.waiting, admission, open_bodies)
             app.state.is_leaving = False
             app.state.serving = Serving(settings, repository, pipeline)
             app.state.rpc_server = rpc_server
@@ -103,7 +105,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # What a page of another origin may read of a refusal is for the application to say.
     app.state.refusing = None if settings.allowed_origins else Refusing(direct_routes, admission, gate, observers)
     app.add_middleware(DirectWay, routes=direct_routes)
-    app.add_middleware(BodyLimits, max_body_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
+    app.add_middleware(
+        BodyLimits,
+        max_body_bytes=settings.max_body_bytes,
+        open_bodies=open_bodies,
+        seconds=settings.body_seconds,
+    )
     if settings.allowed_origins:
         allow_origins(app, settings.allowed_origins)
     # The last one added is the outermost: it must see what any other answers.

@@ -17,10 +17,13 @@ from starlette.requests import ClientDisconnect
 from model.errors import LabelsetError
 from service.errors import (
     STATUS,
+    BodiesFull,
     BodyTooLarge,
     BodyTooSlow,
+    ImageUnread,
     QueueFull,
     RateLimited,
+    RecordingUnread,
     Unauthorized,
     error_body,
     invalid_request,
@@ -47,6 +50,9 @@ _HEADERS: Mapping[type[LabelsetError], Mapping[str, str]] = {
     # Nobody reads the rest of a body that was cut off, so the connection cannot carry another request.
     BodyTooLarge: {"Connection": "close"},
     BodyTooSlow: {"Connection": "close"},
+    ImageUnread: {"Connection": "close"},
+    RecordingUnread: {"Connection": "close"},
+    BodiesFull: {"Connection": "close", "Retry-After": str(BodiesFull.seconds_to_wait)},
     QueueFull: {"Retry-After": str(QueueFull.seconds_to_wait)},
     Unauthorized: {"WWW-Authenticate": "Bearer"},
 }

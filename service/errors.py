@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from model.errors import LabelsetError
+from model.preprocess import ImageTooLarge, RecordingTooLarge
 
 # Every code that a caller may meet. A code that is not here is our own fault: 500, and no word about it in the answer.
 STATUS: Mapping[str, int] = {
@@ -41,6 +42,7 @@ STATUS: Mapping[str, int] = {
     "rate_limited": 429,
     "internal_error": 500,
     "invalid_model_output": 500,
+    "bodies_full": 503,
     "not_ready": 503,
     "queue_full": 503,
     "deadline_exceeded": 504,
@@ -95,6 +97,14 @@ class BodyTooLarge(LabelsetError):
     code = "body_too_large"
 
 
+class ImageUnread(ImageTooLarge):
+    """A picture of too many bytes, as the head of its request says: it is not read."""
+
+
+class RecordingUnread(RecordingTooLarge):
+    """As `ImageUnread`, of a recording."""
+
+
 class BodyTooSlow(LabelsetError):
     """A body that does not arrive in time."""
 
@@ -147,6 +157,13 @@ class QueueFull(LabelsetError):
     """More inputs than the service can answer in good time."""
 
     code = "queue_full"
+    seconds_to_wait = 1
+
+
+class BodiesFull(LabelsetError):
+    """More bytes, in the bodies of all requests, than the service holds at once."""
+
+    code = "bodies_full"
     seconds_to_wait = 1
 
 

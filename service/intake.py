@@ -20,19 +20,23 @@ from starlette.datastructures import UploadFile
 from model import preprocess
 from model.errors import LabelsetError
 from model.preprocess.audio_formats import AUDIO_ENDINGS, audio_format
+from service.body import declared_bytes, whole_body
 from service.catalogue import InputKind, Kind
 from service.errors import (
     BodyTooLarge,
     EmptyInput,
+    ImageUnread,
     InvalidBase64,
     InvalidJson,
     InvalidRequest,
+    RecordingUnread,
     UnsupportedMediaType,
     batch_too_large,
     invalid_request,
 )
 from service.forms import parsed_form
 from service.schemas import LISTED_OPTIONS, FormOptions, PredictJson, PredictOptions
+from service.settings import Settings
 from service.wishes import OwnWishes, Wishes
 
 Item = preprocess.Item | LabelsetError
@@ -66,44 +70,72 @@ class Inputs:
         return self.options.of_inputs(len(self.items), self.own_wishes)
 
 
-async def read_inputs(request: Request, options: PredictOptions, max_batch_size: int) -> Inputs:
+async def read_inputs(request: Request, options: PredictOptions, settings: Settings) -> Inputs:
     """Read the body of a request.
 
     Args:
         request: Its body is not read yet.
         options: Those of the query; what a JSON body or a form says goes before them.
-        max_batch_size: Inputs that one request may hold.
+        settings: Say how many inputs one request may hold, and how large a file may be.
 
     Raises:
+        ImageUnread, RecordingUnread: a file that is the body, and too large.
         UnsupportedMediaType: a content type that is none of the forms, or another charset than UTF-8.
         BodyTooLarge: more bytes, or more JSON values, than are read.
         InvalidJson: a JSON body that is none.
         InvalidBody: a multipart body that is none.
         InvalidRequest: a field that is missing, unknown or of the wrong type.
         EmptyInput: no input at all.
-        BatchTooLarge: more than `max_batch_size` inputs.
+        BatchTooLarge: more inputs than one request may hold.
     """
     header = request.headers.get("content-type", "")
     media_type = header.partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
         _check_charset(media_type, header)
-        inputs = await _from_multipart(request, options, max_batch_size)
+        inputs = await _from_multipart(request, options, settings.max_batch_size)
     elif media_type == "application/json":
         # Tens of megabytes of base64 would stop the event loop for a second.
-        inputs = await asyncio.to_thread(_from_json, await request.body(), options)
+        inputs = await asyncio.to_thread(_from_json, await whole_body(request), options)
     elif media_type == "text/plain":
         _check_charset(media_type, header)
-        inputs = Inputs("text", [decoded_text(await request.body())], options)
+        inputs = Inputs("text", [decoded_text(await whole_body(request))], options)
     elif media_type.startswith(("image/", "audio/")) or media_type == "application/octet-stream":
-        content = await request.body()
+        check_declared(request, media_type.partition("/")[0], settings)
+        content = await whole_body(request)
         inputs = Inputs(_kind_of_files([_is_recording(content, media_type)]), [content], options)
     else:
         raise _unsupported(media_type)
     if not inputs.items:
         raise EmptyInput("a request must hold at least one input, got none")
-    if len(inputs.items) > max_batch_size:
-        raise batch_too_large(max_batch_size)
+    if len(inputs.items) > settings.max_batch_size:
+        raise batch_too_large(settings.max_batch_size)
     return inputs
+
+
+def check_declared(request: Request, kind: str, settings: Settings) -> None:
+    """Refuse a body that is one file, where its head says that it is too large, before it is read.
+
+    Args:
+        request: Its body is not read yet.
+        kind: Of the file; where it is neither `image` nor `audio`, nothing is said of it here.
+        settings: Say how large a file may be.
+
+    Raises:
+        ImageUnread, RecordingUnread: it is.
+    """
+    size = declared_bytes(request.scope)
+    if size > settings.max_body_bytes:  # which its reader is told, of a body of any kind
+        return
+    if kind == "image" and size > settings.max_image_bytes:
+        raise _too_large(ImageUnread, "a picture", settings.max_image_bytes, size)
+    if kind == "audio" and size > settings.max_audio_bytes:
+        raise _too_large(RecordingUnread, "a recording", settings.max_audio_bytes, size)
+
+
+def _too_large(error: type[LabelsetError], what: str, limit: int, size: int) -> LabelsetError:
+    """As preprocessing says it of a file that it gets."""
+    message = f"{what} must have at most {limit} bytes, got {size}"
+    return error(message, quantity="bytes", limit=limit, value=size)
 
 
 async def _from_multipart(request: Request, options: PredictOptions, max_batch_size: int) -> Inputs:

@@ -17,6 +17,7 @@ from model.errors import LabelsetError
 from model.labels import LabelSet
 from service.admission import Admission
 from service.catalogue import Catalogue, ServedModel
+from service.open_bodies import OpenBodies
 from service.record import RequestRecord
 from service.tallies import Family, Histogram, Number, Sum, counters, gauges, histograms, summaries
 
@@ -73,9 +74,15 @@ class Metrics:
         self._families = _ModelFamilies(self.registry)
         self._models: WeakKeyDictionary[ServedModel, _ModelMetrics] = WeakKeyDictionary()
 
-    def watch(self, served: Callable[[], Catalogue], waiting: Callable[[], int], admission: Admission) -> None:
+    def watch(
+        self,
+        served: Callable[[], Catalogue],
+        waiting: Callable[[], int],
+        admission: Admission,
+        open_bodies: OpenBodies,
+    ) -> None:
         """Show what is served and how much is worked on, as it is at the time of a scrape."""
-        self.registry.register(_ServiceState(served, waiting, admission))
+        self.registry.register(_ServiceState(served, waiting, admission, open_bodies))
 
     def observe(self, record: RequestRecord) -> None:
         """Count a request that has ended."""
@@ -221,10 +228,17 @@ def _timed(family: Mapping[str, Histogram | Sum]) -> dict[str, Timed]:
 class _ServiceState(Collector):
     """What is read at the time of a scrape rather than counted."""
 
-    def __init__(self, served: Callable[[], Catalogue], waiting: Callable[[], int], admission: Admission) -> None:
+    def __init__(
+        self,
+        served: Callable[[], Catalogue],
+        waiting: Callable[[], int],
+        admission: Admission,
+        open_bodies: OpenBodies,
+    ) -> None:
         self._served = served
         self._waiting = waiting
         self._admission = admission
+        self._open_bodies = open_bodies
 
     def collect(self) -> Iterator[Metric]:
         """The queue and the models."""
@@ -232,6 +246,9 @@ class _ServiceState(Collector):
         taken, places = self._admission.taken, self._admission.places
         yield GaugeMetricFamily("labelset_open_inputs", "Inputs that wait, are decoded or are computed.", taken)
         yield GaugeMetricFamily("labelset_open_inputs_limit", "How many there may be.", places)
+        held, most = self._open_bodies.taken, self._open_bodies.max_bytes
+        yield GaugeMetricFamily("labelset_open_body_bytes", "Bytes of large bodies that come or are held.", held)
+        yield GaugeMetricFamily("labelset_open_body_bytes_limit", "How many there may be.", most)
         models = GaugeMetricFamily(
             "labelset_model_info",
             "1 for each version that is served.",

@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     max_waiting: int = Field(default=256, ge=1, description="inputs worked on or waiting; more are refused with 503")
     result_cache_rows: int = Field(default=0, ge=0, description="inputs whose answers are kept; 0: none")
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="bytes of one request")
+    max_open_body_bytes: int = Field(
+        default=512 * 1024 * 1024, ge=1, description="bytes of all large bodies at once; more are refused with 503"
+    )
     head_seconds: float = Field(default=10, gt=0, description="time for the head of a request to arrive")
     body_seconds: float = Field(default=60, gt=0, description="time for the body of a request to arrive")
     log_format: LogFormat = Field(default="text", description="`json`: one object a line")
@@ -125,6 +128,15 @@ class Settings(BaseSettings):
                     f"LABELSET_MAX_BODY_BYTES must be at least {needed}, so that {what} of {_PREFIX}{limit.upper()} "
                     f"{getattr(self, limit)} fits in as base64, got {self.max_body_bytes}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _a_body_may_come(self) -> "Settings":
+        if self.max_open_body_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"{_PREFIX}MAX_OPEN_BODY_BYTES must be at least {_PREFIX}MAX_BODY_BYTES {self.max_body_bytes}, so that "
+                f"any body can be received, got {self.max_open_body_bytes}"
+            )
         return self
 
     @model_validator(mode="after")

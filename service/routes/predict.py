@@ -49,7 +49,7 @@ async def predict(request: Request) -> Response:
     answer is 200 and the error stands at its index, even where every input failed.
     """
     with admitted(request) as serving:
-        inputs = await read_inputs(request, _options(request), serving.settings.max_batch_size)
+        inputs = await read_inputs(request, _options(request), serving.settings)
         model = serving.catalogue.choose(inputs.kind, inputs.options.model, inputs.options.version)
         answers = await while_wanted(request, serving.pipeline.answer(model, inputs.items, inputs.wishes))
     if len(answers) == 1 and isinstance(answers[0], LabelsetError):

@@ -132,7 +132,7 @@ _ERRORS = {
     422: "`not_an_image`, `image_corrupt`, `not_a_recording`, `recording_corrupt`, `invalid_base64`, `invalid_text`, "
     "`empty_input`, `wrong_input_kind`, `invalid_sparsity`, `unknown_label`, `invalid_request`",
     500: "`invalid_model_output`, `internal_error`",
-    503: "`not_ready`; `queue_full`, with `Retry-After`",
+    503: "`not_ready`; `queue_full` and `bodies_full`, with `Retry-After`",
     504: "`deadline_exceeded`, where the header `timeout-ms` gave the answer less time",
 }
 

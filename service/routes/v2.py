@@ -1,5 +1,6 @@
 """The Open Inference Protocol v2 over HTTP: health, metadata, `infer`; errors under it are `{"error": message}`."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +8,9 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from model.errors import LabelsetError
 from model.predictor import Answer
+from service.body import hold_unpacked, whole_body
 from service.catalogue import ServedModel
+from service.intake import check_declared
 from service.metrics import Metrics
 from service.presence import while_wanted
 from service.routes import health
@@ -110,9 +113,15 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     """
     with admitted(request) as serving:
         model = serving.catalogue.get(name, version)
-        body = await request.body()
-        is_large = len(body) > LARGE_BYTES or "content-encoding" in request.headers
-        question = await computed(is_large, _read, request, body, model, serving.settings)
+        body = await _body(request, model, serving.settings)
+        question = await computed(
+            len(body) > LARGE_BYTES,
+            read_question,
+            body,
+            request.headers.get(HEADER_LENGTH),
+            model,
+            serving.settings.max_batch_size,
+        )
         answers = await while_wanted(request, serving.pipeline.answer(model, question.items, question.wishes))
         return await computed(question.is_dense, _write, request, model, question, answers)
 
@@ -132,9 +141,16 @@ for _path, _summary in (
     )
 
 
-def _read(request: Request, body: bytes, model: ServedModel, settings: Settings) -> Question:
-    content = decompressed(body, request.headers.get("content-encoding", ""), settings.max_body_bytes)
-    return read_question(content, request.headers.get(HEADER_LENGTH), model, settings.max_batch_size)
+async def _body(request: Request, model: ServedModel, settings: Settings) -> bytes:
+    """The body of a request, no longer compressed."""
+    encoding = request.headers.get("content-encoding")
+    if encoding is None:
+        if request.headers.get(HEADER_LENGTH) == "0":
+            check_declared(request, model.kind, settings)
+        return await whole_body(request)
+    content = await asyncio.to_thread(decompressed, await whole_body(request), encoding, settings.max_body_bytes)
+    hold_unpacked(request, len(content))
+    return content
 
 
 def _write(

@@ -16,7 +16,16 @@ from model.errors import LabelsetError
 from service.access.caller import ANYONE, Caller
 from service.access.gate import Gate, sent_key
 from service.access.keys import Scope
-from service.errors import STATUS, BodyTooSlow, DeadlineExceeded, InvalidInferRequest, NotReady, QueueFull
+from service.errors import (
+    STATUS,
+    BodiesFull,
+    BodyTooSlow,
+    DeadlineExceeded,
+    InvalidInferRequest,
+    NotReady,
+    QueueFull,
+)
+from service.open_bodies import OpenBodies
 from service.record import RequestRecord, take_in_hand
 from service.telemetry import Observer, close_record, new_record
 
@@ -54,15 +63,19 @@ class Calls:
     read when we ask for it: a call can be refused before its message has come, and one that never comes is not awaited.
     """
 
-    def __init__(self, gate: Gate, observers: Sequence[Observer], message_seconds: float) -> None:
+    def __init__(
+        self, gate: Gate, open_bodies: OpenBodies, observers: Sequence[Observer], message_seconds: float
+    ) -> None:
         """Make a runner of calls.
 
         Args:
             gate: Knows the keys that callers need.
+            open_bodies: Counts messages once they are here; how long one will be the library does not tell.
             observers: Are shown the record of each call.
             message_seconds: Time for the message of a call to arrive.
         """
         self._gate = gate
+        self._open_bodies = open_bodies
         self._observers = observers
         self._message_seconds = message_seconds
         self._at_work: set[asyncio.Task[object]] = set()
@@ -85,7 +98,9 @@ class Calls:
         async def work_on(context: grpc.aio.ServicerContext) -> Message:
             caller = self._caller(context, scope)
             admit()
-            return await work(await self._message(context), caller)
+            message = await self._message(context)
+            with self._open_bodies.hold(len(message)):
+                return await work(message, caller)
 
         async def answer(_: object, context: grpc.aio.ServicerContext) -> bytes:
             with self._recorded(path, context) as record:
@@ -102,7 +117,9 @@ class Calls:
         """
 
         async def work_on(context: grpc.aio.ServicerContext, message: bytes) -> Message:
-            return await work(message, self._caller(context, scope))
+            caller = self._caller(context, scope)
+            with self._open_bodies.hold(len(message)):
+                return await work(message, caller)
 
         async def answer(_: object, context: grpc.aio.ServicerContext) -> None:
             try:
@@ -221,7 +238,7 @@ def _told(error: Exception) -> LabelsetError:
 def _tell(context: grpc.aio.ServicerContext, record: RequestRecord, outcome: Outcome) -> None:
     """Status and trailing metadata of a call: what the headers of an answer say over HTTP."""
     metadata = [(name.lower(), value) for name, value in record.headers().items()]
-    if isinstance(outcome, QueueFull):
+    if isinstance(outcome, QueueFull | BodiesFull):
         metadata.append(_RETRY)
     context.set_trailing_metadata(tuple(metadata))
     if isinstance(outcome, LabelsetError):

@@ -9,6 +9,7 @@ import grpc
 from service.access.gate import Gate
 from service.listening import CannotListen, listen
 from service.metrics import Metrics
+from service.open_bodies import OpenBodies
 from service.routes.state import Serving
 from service.rpc.calls import Calls
 from service.rpc.methods import Methods
@@ -26,7 +27,7 @@ _KEEP_ALIVE_SECONDS, _KEEP_ALIVE_TIMEOUT_SECONDS = 60, 20
 class RpcServer:
     """The service over gRPC: its port is taken when this is made, calls are answered from `start` to `stop`."""
 
-    def __init__(self, settings: Settings, gate: Gate, observers: Sequence[Observer]) -> None:
+    def __init__(self, settings: Settings, gate: Gate, open_bodies: OpenBodies, observers: Sequence[Observer]) -> None:
         """Take the port `settings.grpc_port`, which is given; must be called in the event loop.
 
         Raises:
@@ -34,7 +35,7 @@ class RpcServer:
         """
         assert settings.grpc_port is not None
         self._drain_seconds = settings.drain_seconds
-        self._calls = Calls(gate, observers, settings.body_seconds)
+        self._calls = Calls(gate, open_bodies, observers, settings.body_seconds)
         self._server = grpc.aio.server(options=_options(settings))
         self._ending: asyncio.Future[None] | None = None
         host = f"[{settings.host}]" if ":" in settings.host else settings.host

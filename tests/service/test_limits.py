@@ -1,5 +1,6 @@
 """What a request may cost: bytes, pixels, characters, inputs; and bodies that lie about it or never end."""
 
+import json
 import socket
 import struct
 import time
@@ -97,6 +98,27 @@ def test_a_declared_body_over_the_limit_is_refused_before_it_is_sent(connection,
     answer = read_to_the_end(connection)
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"body_too_large" in answer
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "code", "what"),
+    [
+        ("/predict", "Content-Type: image/png", "image_too_large", "a picture"),
+        ("/predict", "Content-Type: audio/wav", "recording_too_large", "a recording"),
+        ("/v2/models/image-demo/infer", "Inference-Header-Content-Length: 0", None, "a picture"),
+    ],
+)
+def test_a_file_that_says_it_is_too_large_is_refused_before_it_is_sent(connection, path, headers, code, what):
+    connection.sendall(
+        f"POST {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\nExpect: 100-continue\r\n"
+        "Content-Length: 300001\r\n\r\n".encode()
+    )
+    head, _, body = read_to_the_end(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 413")
+    message = f"{what} must have at most 300000 bytes, got 300001"
+    detail = {"quantity": "bytes", "limit": 300_000, "value": 300_001}
+    error = {"code": code, "message": message, "detail": detail} if code else message
+    assert json.loads(body) == {"error": error}
 
 
 @pytest.mark.parametrize(

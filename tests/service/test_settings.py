@@ -65,6 +65,15 @@ def test_a_body_limit_under_that_of_a_file_is_refused(limit, other):
     assert getattr(limits, limit) == 1000
 
 
+def test_a_body_that_could_never_be_received_is_refused():
+    with pytest.raises(
+        InvalidSettings, match=r"MAX_OPEN_BODY_BYTES must be at least LABELSET_MAX_BODY_BYTES \d+.*got 1"
+    ):
+        Settings(max_open_body_bytes=1)
+    most = Settings().max_body_bytes
+    assert Settings(max_open_body_bytes=most).max_open_body_bytes == most
+
+
 def test_a_request_that_could_never_wait_is_refused():
     with pytest.raises(InvalidSettings, match=r"MAX_WAITING must be at least LABELSET_MAX_BATCH_SIZE 32.*got 31"):
         Settings(max_waiting=31)

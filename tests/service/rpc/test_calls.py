@@ -243,3 +243,36 @@ def test_without_the_extra_the_setting_is_refused_and_says_what_to_install(monke
     monkeypatch.setitem(sys.modules, "grpc", None)
     with pytest.raises(InvalidSettings, match=r"LABELSET_GRPC_PORT needs the extra grpc .*import of grpc halted"):
         create_app(Settings(grpc_port=0))
+
+
+def test_a_message_counts_among_the_bodies_of_all_requests(serve_rpc):
+    service, address = serve_rpc(
+        max_body_bytes=1_000_000, max_open_body_bytes=1_000_000, max_image_bytes=1, max_audio_bytes=1
+    )
+    host, port = service.url.removeprefix("http://").split(":")
+    large = service_pb2.ModelInferRequest(model_name="text-demo")
+    tensor = large.inputs.add(name="text", datatype="BYTES", shape=[1])
+    tensor.contents.bytes_contents.append(b"a" * 200_000)
+
+    def held() -> str:
+        return re.search(r"^labelset_open_body_bytes (\S+)$", httpx.get(f"{service.url}/metrics").text, re.M)[1]
+
+    with grpc.insecure_channel(address) as channel:
+        infer = channel.unary_unary(ROUTE)
+        stream = channel.stream_stream(f"{METHODS}/ModelStreamInfer")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n")
+            connection.sendall(b"Content-Length: 1000000\r\n\r\n")
+            wait_for(lambda: held() == "1e+06")
+            with pytest.raises(grpc.RpcError) as refused:
+                infer(large.SerializeToString(), timeout=60)
+            assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert ("grpc-retry-pushback-ms", "1000") in refused.value.trailing_metadata()
+            [on_stream] = stream(iter([large.SerializeToString()]), timeout=60)
+            assert b"bodies of at most 1000000 bytes are held at once" in on_stream
+            assert infer(infer_request(), timeout=60)
+        wait_for(lambda: held() == "0.0")
+        for _ in range(10):  # more than there would be room for, if one kept it
+            with pytest.raises(grpc.RpcError, match="a text must have at most 100000 characters"):
+                infer(large.SerializeToString(), timeout=60)
+        assert held() == "0.0"
