@@ -100,7 +100,8 @@ def test_the_trace_of_what_nobody_foresaw_is_one_json_line_with_the_id():
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
-    logging.getLogger().addHandler(handler)
+    logger = logging.getLogger("uvicorn.error")
+    logger.addHandler(handler)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
@@ -114,7 +115,7 @@ def test_the_trace_of_what_nobody_foresaw_is_one_json_line_with_the_id():
     finally:
         server.should_exit = True
         thread.join(20)
-        logging.getLogger().removeHandler(handler)
+        logger.removeHandler(handler)
     [line] = [json.loads(line) for line in stream.getvalue().splitlines() if "nobody foresaw" in line]
     assert line["level"] == "ERROR"
     assert line["request_id"] == "mine"
