@@ -86,17 +86,18 @@ def load_graph(path: str, options: "SessionOptions", device: Device) -> "tuple[I
 
 @functools.cache
 def _missing_for_cuda() -> str | None:
-    """What of CUDA is not installed; None where nothing is missing, which does not mean that it works."""
+    """What is missing for CUDA; None where nothing is, which does not mean yet that the runtime can use it."""
     from onnxruntime import get_available_providers
 
     offered = get_available_providers()
     if _CUDA not in offered:
         return f"onnxruntime offers {offered}; the CUDA build comes with the extra 'gpu'"
     try:
-        ctypes.CDLL(_CUDA_DRIVER)
+        driver = ctypes.CDLL(_CUDA_DRIVER)
     except OSError as error:
         return f"there is no driver ({error})"
-    return None
+    failed = driver.cuInit(0)
+    return f"the driver finds no GPU that it can use (CUDA error {failed})" if failed else None
 
 
 def _load_cuda() -> None:

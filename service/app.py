@@ -101,6 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.metrics = counted
     app.state.gate = gate
+    app.state.takes_changes = settings.admin
     direct_routes = DirectRoutes([*predict.router.routes, *v2.router.routes])
     # What a page of another origin may read of a refusal is for the application to say.
     app.state.refusing = None if settings.allowed_origins else Refusing(direct_routes, admission, gate, observers)

@@ -112,7 +112,7 @@ class BodyTooSlow(LabelsetError):
 
 
 class UnsupportedMediaType(LabelsetError):
-    """A body of a type that `/predict` does not read."""
+    """A body of a type that is not read here, or compressed in a way that is not."""
 
     code = "unsupported_media_type"
 

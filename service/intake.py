@@ -80,7 +80,7 @@ async def read_inputs(request: Request, options: PredictOptions, settings: Setti
 
     Raises:
         ImageUnread, RecordingUnread: a file that is the body, and too large.
-        UnsupportedMediaType: a content type that is none of the forms, or another charset than UTF-8.
+        UnsupportedMediaType: a content type that is none of the forms, another charset than UTF-8, or compressed.
         BodyTooLarge: more bytes, or more JSON values, than are read.
         InvalidJson: a JSON body that is none.
         InvalidBody: a multipart body that is none.
@@ -88,6 +88,7 @@ async def read_inputs(request: Request, options: PredictOptions, settings: Setti
         EmptyInput: no input at all.
         BatchTooLarge: more inputs than one request may hold.
     """
+    _check_encoding(request.headers.get("content-encoding", ""))
     header = request.headers.get("content-type", "")
     media_type = header.partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
@@ -281,6 +282,15 @@ def _check_charset(media_type: str, header: str) -> None:
     charset = parse_options_header(header)[1].get(b"charset", b"utf-8").decode("latin-1").lower()[:80]
     if charset not in {"utf-8", "utf8", "us-ascii"}:
         raise UnsupportedMediaType(f"{media_type} must have the charset utf-8, got {charset}", charset=charset)
+
+
+def _check_encoding(encoding: str) -> None:
+    if encoding.strip().lower() not in {"", "identity"}:
+        raise UnsupportedMediaType(
+            f"a body at /predict must come as it is, got Content-Encoding {encoding[:80]!r} (what comes compressed is "
+            "read at /v2)",
+            content_encoding=encoding[:80],
+        )
 
 
 def _unsupported(media_type: str) -> UnsupportedMediaType:

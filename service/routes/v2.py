@@ -54,9 +54,9 @@ _knows_caller = [Depends(having("infer"))]
 @router.get("", summary="Name, version and extensions of the service", dependencies=_knows_caller)
 # As clients ask that put every path behind `/v2/`.
 @router.get("/", include_in_schema=False, dependencies=_knows_caller)
-async def describe_service() -> dict[str, Any]:
+async def describe_service(request: Request) -> dict[str, Any]:
     """Answers before the models are loaded, too."""
-    return server_metadata(health.installed_version())
+    return server_metadata(health.installed_version(), request.app.state.takes_changes)
 
 
 @router.get("/health/live", summary="Is the process alive?")

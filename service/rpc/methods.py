@@ -81,7 +81,8 @@ class Methods:
         return pb.ModelReadyResponse(ready=True)
 
     async def _server_metadata(self, content: bytes, caller: Caller) -> Message:
-        return ParseDict(server_metadata(installed_version()), pb.ServerMetadataResponse())
+        described = server_metadata(installed_version(), self._serving.settings.admin)
+        return ParseDict(described, pb.ServerMetadataResponse())
 
     async def _model_metadata(self, content: bytes, caller: Caller) -> Message:
         serving = self._seen_by(caller)

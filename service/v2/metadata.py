@@ -5,15 +5,16 @@ from typing import Any
 from service.catalogue import Catalogue, ServedModel
 from service.v2.outputs import outputs_of
 
-EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "statistics"]
+_EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "statistics"]
 
 # As the protocol names platforms: the project, then the format of the model.
 _PLATFORM = "labelset_onnx"
 
 
-def server_metadata(version: str) -> dict[str, Any]:
-    """`GET /v2`."""
-    return {"name": "labelset", "version": version, "extensions": EXTENSIONS}
+def server_metadata(version: str, takes_changes: bool) -> dict[str, Any]:
+    """`GET /v2`; `takes_changes`: whether models may be loaded and unloaded by requests."""
+    extensions = [*_EXTENSIONS, "model_repository"] if takes_changes else _EXTENSIONS
+    return {"name": "labelset", "version": version, "extensions": extensions}
 
 
 def model_metadata(catalogue: Catalogue, model: ServedModel) -> dict[str, Any]:

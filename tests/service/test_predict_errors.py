@@ -1,6 +1,7 @@
 """Every way in which `POST /predict` refuses: its status, its code, and a message that names the thing."""
 
 import base64
+import gzip
 import json
 
 import pytest
@@ -38,6 +39,13 @@ def test_a_body_that_is_not_json_is_400(client, body):
 def test_json_of_another_shape_is_422_and_names_the_field(client, body, field):
     error = refused(client.post("/predict", json=body), 422, "invalid_request")
     assert field in error["message"]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "GZIP, identity"])
+def test_a_compressed_body_is_415_and_the_encoding_is_named(client, encoding):
+    body, headers = gzip.compress(b"a"), {"content-encoding": encoding, "content-type": "text/plain"}
+    error = refused(client.post("/predict", content=body, headers=headers), 415, "unsupported_media_type")
+    assert repr(encoding) in error["message"]
 
 
 @pytest.mark.parametrize("query", ["label_count=three", "label_count=", "labels=3", "sparsity_rate=half"])

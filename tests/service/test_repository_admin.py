@@ -51,6 +51,10 @@ def test_without_leave_nothing_is_told_and_nothing_changed(service, path):
     assert len(httpx.get(f"{service.url}/models").json()["models"]) == 2
 
 
+def test_that_models_may_be_changed_is_among_the_extensions(admin):
+    assert "model_repository" in admin.get("/v2").json()["extensions"]
+
+
 def test_the_index_needs_no_body_and_may_be_limited_to_what_is_ready(admin, both_versions):
     assert admin.post("/v2/repository/models/mine/unload", json={"parameters": {"version": "1"}}).content == b""
     everything = [("mine", "2", "READY", ""), ("mine", "1", "UNAVAILABLE", "unloaded on request")]

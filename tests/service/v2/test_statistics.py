@@ -55,6 +55,18 @@ def test_every_request_batch_and_nanosecond_is_counted_once(fresh):
     assert 0 < sum(batch["compute_infer"]["ns"] for batch in batches.values()) <= stats["compute_infer"]["ns"]
 
 
+def test_what_cannot_be_decoded_is_a_failure_and_no_inference(fresh):
+    for _ in range(2):
+        answer = fresh.post("/predict", content=b"\xff\xd8\xff no picture", headers={"content-type": "image/jpeg"})
+        assert answer.status_code == 422
+    [counted] = statistics(fresh, "/v2/models/image-demo/stats")
+    assert (counted["inference_count"], counted["execution_count"], counted["batch_stats"]) == (0, 0, [])
+    assert {name: counted["inference_stats"][name]["count"] for name in ("success", "fail")} == {
+        "success": 0,
+        "fail": 2,
+    }
+
+
 def test_statistics_are_of_a_version_of_all_of_them_or_of_all_models(fresh):
     assert infer(fresh, SENTENCES) == 200
     [of_version] = statistics(fresh, "/v2/models/text-demo/versions/1/stats")
