@@ -101,7 +101,7 @@ def test_one_of_eight_pictures_that_is_broken_fails_alone(victim):
 
 
 @pytest.mark.parametrize(
-    ("path", "status"), [("/predict", 422), ("/v2/models/text-demo/infer", 413)], ids=["predict", "v2"]
+    ("path", "status"), [("/predict", 415), ("/v2/models/text-demo/infer", 413)], ids=["predict", "v2"]
 )
 def test_a_compressed_bomb_is_not_unpacked_at_either_door(victim, path, status):
     body = gzip.compress(bytes(500 * MEGABYTE), 1)
