@@ -218,7 +218,7 @@ def test_what_nobody_foresaw_is_told_without_a_cause(serve_rpc, bytes_input, tmp
         "import sys\n"
         "if 'serve' in sys.argv:\n"
         "    from service.v2 import metadata\n"
-        "    def broken(version):\n"
+        "    def broken(*described):\n"
         "        raise RuntimeError('secret /etc/passwd')\n"
         "    metadata.server_metadata = broken\n"
     )
