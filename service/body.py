@@ -14,6 +14,9 @@ from service.errors import BodyTooLarge, BodyTooSlow
 from service.open_bodies import HeldBody, OpenBodies
 from service.presence import PRESENCE
 
+# Room is taken for so much of a body that is known to follow. All of it at once would be taken by a few callers who
+# announce large bodies and send nothing; and none, by so many at the same time that each is refused in the middle.
+_AHEAD_BYTES = 1024 * 1024
 # Where in the scope of a request its body is, as far as it is counted.
 _HELD = "labelset.held_body"
 
@@ -49,6 +52,7 @@ class _Body:
         self._max_bytes = max_bytes
         self._seconds = seconds
         self._deadline = asyncio.get_running_loop().time() + seconds
+        self._declared = 0
         self._received = 0
         self._is_whole = False
 
@@ -58,7 +62,10 @@ class _Body:
             return await self._receive()
         if not self._received:
             # Before the first byte: a client that waits for `100 Continue` then sends none.
-            self._check(declared_bytes(self._scope))
+            self._declared = declared_bytes(self._scope)
+            self._check(self._declared)
+            self._held.require(self._declared)
+            self._held.grow_to(min(self._declared, _AHEAD_BYTES))
         presence = self._scope.get(PRESENCE)
         if presence and presence.has_sent_all:
             message = await self._receive()
@@ -67,6 +74,7 @@ class _Body:
         self._is_whole = not message.get("more_body", False)
         self._received += len(message.get("body", b""))
         self._check(self._received)
+        self._held.grow_to(max(self._received, min(self._declared, self._received + _AHEAD_BYTES)))
         return message
 
     async def _receive_in_time(self) -> Message:
@@ -84,13 +92,13 @@ class _Body:
             raise BodyTooLarge(
                 f"a request's body must have at most {self._max_bytes} bytes, got {size} or more", limit=self._max_bytes
             )
-        self._held.grow_to(size)
 
 
 def declared_bytes(scope: Scope) -> int:
     """How long the body of a request is, as its head says; 0 where that is not said."""
     header = dict(scope["headers"]).get(b"content-length", b"")
-    return int(header) if header.isdigit() else 0
+    # Python reads no number of thousands of digits; the first twenty are too large already.
+    return int(header.lstrip(b"0")[:20] or b"0") if header.isdigit() else 0
 
 
 async def whole_body(request: Request) -> bytes:

@@ -31,11 +31,11 @@ class OpenBodies:
 
     @property
     def taken(self) -> int:
-        """Bytes that have come, and those that are known to follow."""
+        """Bytes that have come, and some that are known to follow."""
         return self._taken
 
-    def take(self, size: int) -> None:
-        """Take room for so many bytes more.
+    def require(self, size: int) -> None:
+        """See that there is room for so many bytes more.
 
         Raises:
             BodiesFull: there is none.
@@ -46,6 +46,14 @@ class OpenBodies:
                 "in a second",
                 limit=self.max_bytes,
             )
+
+    def take(self, size: int) -> None:
+        """Take room for so many bytes more.
+
+        Raises:
+            BodiesFull: there is none.
+        """
+        self.require(size)
         self._taken += size
 
     def give_back(self, size: int) -> None:
@@ -84,6 +92,15 @@ class HeldBody:
     def __init__(self, bodies: OpenBodies) -> None:
         self._bodies = bodies
         self._size = 0
+
+    def require(self, size: int) -> None:
+        """See that there is room for a body of so many bytes; none is taken, for it may never come.
+
+        Raises:
+            BodiesFull: there is not so much.
+        """
+        if size > UNCOUNTED_BYTES:
+            self._bodies.require(size)
 
     def grow_to(self, size: int) -> None:
         """Take room for so many bytes in all.

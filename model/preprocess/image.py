@@ -7,6 +7,7 @@ Importing this module sets two things of Pillow's for the whole process: its lim
 gives an array or an error here.
 """
 
+import math
 import re
 import warnings
 from collections.abc import Sequence
@@ -97,7 +98,7 @@ class ImagePreprocessor:
         try:
             with Image.open(stream, formats=[image_format]) as image:
                 _check_limit("pixels", _pixel_count(image), self._limits.max_image_pixels)
-                if image_format == JpegImageFile.format and has_more_scans(item, stream.tell(), _MAX_JPEG_SCANS):
+                if image_format == JpegImageFile.format and has_more_scans(item, _MAX_JPEG_SCANS):
                     _check_limit("scans", _MAX_JPEG_SCANS + 1, _MAX_JPEG_SCANS)
                 upright = self._decode(image)
             return np.array(self._resize(upright))
@@ -183,7 +184,10 @@ def _pixel_count(image: Image.Image) -> int:
     count = image.width * image.height
     if isinstance(image, TiffImageFile):
         # A tile is decoded whole, however little of it lies within the picture.
-        count = max(count, int(image.tag_v2.get(TILEWIDTH, 0) * image.tag_v2.get(TILELENGTH, 0)))
+        width, length = int(image.tag_v2.get(TILEWIDTH, 0)), int(image.tag_v2.get(TILELENGTH, 0))
+        if width > 0 and length > 0:
+            tiles = math.ceil(image.width / width) * math.ceil(image.height / length)
+            count = max(count, tiles * width * length)
     return count
 
 

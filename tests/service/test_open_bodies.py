@@ -137,6 +137,16 @@ def test_a_body_of_unknown_length_is_503_where_the_room_ends(full):
     assert body["error"]["code"] == "bodies_full"
 
 
+def test_who_says_much_and_sends_nothing_takes_little_room_from_others(serve):
+    service = serve(max_open_body_bytes=128 * MIB)
+    silent = [begin(service, f"Content-Length: {64 * MIB}") for _ in range(30)]
+    wait_until_held(service, 30 * MIB)
+    assert ask(service, "a" * 9_000_000).json()["error"]["code"] == "text_too_long"
+    for connection in silent:
+        connection.close()
+    wait_until_held(service, 0)
+
+
 def test_small_requests_are_answered_however_many_large_ones_there_are(full):
     assert ask(full, "It encrypts the disk.").status_code == 200
     assert ask(full, "a" * 60_000).status_code == 200
@@ -195,7 +205,7 @@ def test_a_broken_chunk_leaves_no_room_taken(service):
 def test_a_body_that_comes_too_late_leaves_its_room(serve):
     service = serve(max_open_body_bytes=64 * MIB, body_seconds=0.5)
     with begin(service, f"Content-Length: {64 * MIB}", content=b" " * 100_000) as connection:
-        wait_until_held(service, 64 * MIB)
+        wait_until_held(service, 100_000 + MIB)
         head, _ = answer_on(connection)
     assert head.startswith("http/1.1 408")
     wait_until_held(service, 0)
@@ -251,7 +261,7 @@ def test_memory_has_a_bound_under_a_burst_of_uploads_and_comes_back_after_it(ser
     for one in sending:
         one.join(timeout=60)
     assert ask(service, "It deletes the backups.").status_code == 200
-    assert held_bytes(service) == 256 * MIB // size * size
+    assert 0 < held_bytes(service) <= 256 * MIB
     for connection in connections:
         connection.close()
     assert 200 * MIB < memory(service, "VmHWM") - before < 256 * MIB + 128 * MIB
@@ -261,3 +271,10 @@ def test_memory_has_a_bound_under_a_burst_of_uploads_and_comes_back_after_it(ser
         time.sleep(0.1)
     assert ask(service, "It logs keystrokes.").status_code == 200
     assert "Traceback" not in service.log.read_text()
+
+
+def test_a_length_of_thousands_of_digits_is_read_as_any_other(service):
+    with begin(service, f"Content-Length: {'0' * 5000}5", "Connection: close", content=b"[1,2]") as connection:
+        head, body = answer_on(connection)
+    assert head.startswith("http/1.1 422")
+    assert body["error"]["code"] == "invalid_request"

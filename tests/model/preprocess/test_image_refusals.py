@@ -87,6 +87,12 @@ def tiff_header(width, height):
     return tiff_directory({256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 0, 277: 1, 278: height, 279: 1})
 
 
+def tiff_tiles(width, height):
+    """A narrow picture, of which each of many tiles has much that lies outside of it."""
+    tile = {322: width, 323: 16, 324: 0, 325: 1}
+    return tiff_directory({256: 1, 257: height, 258: 8, 259: 8, 262: 1, 277: 1, **tile})
+
+
 def tiff_tile(width, height):
     """A picture of one pixel, which lies within one compressed tile of the given size."""
     tile = {322: width, 323: height, 324: 0, 325: 1}
@@ -95,7 +101,7 @@ def tiff_tile(width, height):
 
 @pytest.mark.parametrize(
     "header",
-    [png_header, bmp_header, gif_header, jpeg_header, webp_header, tiff_header, tiff_tile],
+    [png_header, bmp_header, gif_header, jpeg_header, webp_header, tiff_header, tiff_tile, tiff_tiles],
     ids=lambda header: header.__name__,
 )
 def test_a_decompression_bomb_is_refused_from_its_header(header, monkeypatch):
@@ -167,6 +173,24 @@ def test_any_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(between):
     error = refusal(_of_scans(1_000, between))
     assert (error.code, error.detail["quantity"]) == ("image_too_large", "scans")
     assert time.perf_counter() - started < 0.5
+
+
+def test_scans_behind_a_marker_that_has_no_segment_are_seen():
+    # A decoder that looks for a restart marker drops an invalid one and goes on behind it, not behind a segment.
+    bomb = _of_scans(1_000)
+    first = bomb.index(START_OF_SCAN) + 10
+    error = refusal(bomb[:first] + b"\0\xff\2\xef\xef" + bomb[first:-2] + bytes(60_000) + b"\xff\xd9")
+    assert error.detail["quantity"] == "scans"
+
+
+def test_scans_of_a_picture_in_several_parts_are_seen():
+    stream = BytesIO()
+    Image.new("RGB", (64, 64)).save(stream, "MPO", save_all=True, append_images=[Image.new("RGB", (64, 64))])
+    several = stream.getvalue()
+    assert build()(several).shape == (32, 32, 3)
+    scan = several.index(START_OF_SCAN)
+    error = refusal(several[:scan] + several[scan : scan + 14] * 1_000 + several[scan:])
+    assert error.detail["quantity"] == "scans"
 
 
 def test_a_jpeg_with_a_film_behind_it_is_read_whatever_bytes_that_has():
