@@ -153,6 +153,9 @@ def impatient_protocol(
         def send_400_response(self, msg: str) -> None:
             if self.transport.is_closing():  # it has been said
                 return
+            if any(cycle.scope[PRESENCE].has_sent_all for cycle in self._unanswered):  # type: ignore[literal-required]
+                self.transport.abort()  # who waits for that answer would take this for it
+                return
             body = json.dumps({"error": {"code": "invalid_http", "message": msg, "detail": {}}}).encode()
             head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
             self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)

@@ -150,6 +150,17 @@ def test_a_head_that_is_too_large_behind_another_request_is_not_answered_and_one
     assert not closed
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_nonsense_behind_a_request_is_not_answered_before_it(count):
+    assert _written(_app(b"done"), (REQUEST % (b"GET", b"")) * count + b"nonsense\r\n\r\n") == ([], True)
+
+
+def test_nonsense_is_answered_where_nobody_waits_for_another_answer():
+    for pieces in ([b"nonsense\r\n\r\n"], [REQUEST % (b"POST", b"Transfer-Encoding: chunked\r\n"), b"nonsense\r\n"]):
+        written, _ = _written(_app(b"done", reads=True), *pieces)
+        assert written[0].startswith(b"HTTP/1.1 400 Bad Request")
+
+
 def test_of_many_requests_in_one_piece_each_has_a_head_of_its_own():
     written, closed = _written(_app(b"done"), (REQUEST % (b"GET", b"X: %s\r\n" % (b"a" * 50_000))) * 3)
     assert written[0].startswith(b"HTTP/1.1 200 OK")
