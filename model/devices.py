@@ -23,7 +23,7 @@ _CUDA_OPTIONS = {
     # Batches come in every size. By default convolutions are tried out at the first batch of each, while its callers
     # wait; asking cuDNN which to take is quick.
     "cudnn_conv_algo_search": "HEURISTIC",
-    # By default products of float32 are rounded to 10 bits, which moves probabilities by more than a bundle's golden
+    # By default products of float32 are rounded to 10 bits, which can move probabilities by more than a bundle's golden
     # examples allow. Who wants that speed exports float16, and its label sets are checked at that precision.
     "use_tf32": "0",
 }
