@@ -34,7 +34,7 @@ from model.preprocess import (
     WrongInputKind,
     stack,
 )
-from model.preprocess.jpeg_scans import has_more_scans
+from model.preprocess.jpeg_scans import count_scans
 
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -98,8 +98,8 @@ class ImagePreprocessor:
         try:
             with Image.open(stream, formats=[image_format]) as image:
                 _check_limit("pixels", _pixel_count(image), self._limits.max_image_pixels)
-                if image_format == JpegImageFile.format and has_more_scans(item, _MAX_JPEG_SCANS):
-                    _check_limit("scans", _MAX_JPEG_SCANS + 1, _MAX_JPEG_SCANS)
+                if image_format == JpegImageFile.format:
+                    _check_limit("scans", count_scans(item, _MAX_JPEG_SCANS), _MAX_JPEG_SCANS)
                 upright = self._decode(image)
             return np.array(self._resize(upright))
         except LabelsetError:

@@ -11,23 +11,24 @@ _FIRST_SEGMENT = 2
 _SEGMENTS_OF_A_SCAN = 10
 
 
-def has_more_scans(content: bytes, limit: int) -> bool:
-    """Whether a file has more scans than that, as a decoder comes across them.
+def count_scans(content: bytes, limit: int) -> int:
+    """No fewer scans than a file has, as a decoder comes across them; of more than `limit`, one more than that.
 
     Args:
         content: The file.
         limit: A number of scans. A file that may have more, and has ten times as many segments, is taken to have more.
     """
-    if content.count(_START_OF_SCAN) <= limit:
-        return False
+    most = content.count(_START_OF_SCAN)
+    if most <= limit:
+        return most
     # Not all of those need be scans: a telephone puts a film behind the picture, and any bytes may stand there.
     scans, position = 0, _FIRST_SEGMENT
     for _ in range(limit * _SEGMENTS_OF_A_SCAN):
         marker = _MARKER.search(content, position)
         if marker is None or marker[1][0] == _END_OF_IMAGE:
-            return False
+            return scans
         scans += marker[0] == _START_OF_SCAN
         if scans > limit:
-            return True
+            break
         position = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
-    return True
+    return limit + 1

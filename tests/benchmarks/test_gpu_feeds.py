@@ -12,20 +12,7 @@ from model.devices import available_devices
 @pytest.mark.parametrize("kind", ["image", "tokens"])
 def test_every_way_answers_alike_and_has_a_ratio_to_ordinary_arrays(request, tmp_path, kind):
     bundle, written = request.getfixturevalue(f"trained_{kind}").bundle, tmp_path / "feeds.json"
-    options = [
-        "--device",
-        "cpu",
-        "--rows",
-        "1",
-        "--rows",
-        "3",
-        "--rounds",
-        "1",
-        "--seconds",
-        "0.1",
-        "--json",
-        str(written),
-    ]
+    options = f"--device cpu --rows 1 --rows 3 --rounds 1 --seconds 0.1 --json {written}".split()
     result = CliRunner().invoke(main, [str(bundle), *options], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     records = json.loads(written.read_text())
